@@ -1,0 +1,46 @@
+# cairn_library(NAME folder.name LAYER n SRCS ... [DEPS ...] [EXTERN ...]): one library of our code. Configure
+# fails when it depends on a library of a higher layer. Layers: 1 base, 2 pure, 3 runtime, 4 wire, 5 shells, 6 mains.
+# cairn_test(NAME n SRCS ... DEPS ... [LABEL unit]): one GoogleTest binary.
+# cairn_program(NAME n SRCS ... DEPS ...): one executable.
+
+function(cairn_common target)
+  target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${target} PRIVATE cairn_warnings)
+  target_precompile_headers(${target} REUSE_FROM cairn_pch)
+endfunction()
+
+function(cairn_library)
+  cmake_parse_arguments(A "" "NAME;LAYER" "SRCS;DEPS;EXTERN" ${ARGN})
+  add_library(${A_NAME} STATIC ${A_SRCS})
+  cairn_common(${A_NAME})
+  set_property(TARGET ${A_NAME} PROPERTY CAIRN_LAYER ${A_LAYER})
+  foreach(dep ${A_DEPS})
+    get_property(layer TARGET ${dep} PROPERTY CAIRN_LAYER)
+    if(layer AND layer GREATER A_LAYER)
+      message(FATAL_ERROR "${A_NAME} (layer ${A_LAYER}) may not depend on ${dep} (layer ${layer})")
+    endif()
+  endforeach()
+  target_link_libraries(${A_NAME} PUBLIC ${A_DEPS} PRIVATE ${A_EXTERN})
+endfunction()
+
+function(cairn_program)
+  cmake_parse_arguments(A "" "NAME" "SRCS;DEPS" ${ARGN})
+  add_executable(${A_NAME} ${A_SRCS})
+  cairn_common(${A_NAME})
+  target_link_libraries(${A_NAME} PRIVATE ${A_DEPS})
+endfunction()
+
+include(GoogleTest)
+function(cairn_test)
+  cmake_parse_arguments(A "" "NAME;LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
+  if(NOT A_LABEL)
+    set(A_LABEL unit)
+  endif()
+  if(NOT A_TIMEOUT)
+    set(A_TIMEOUT 120)
+  endif()
+  add_executable(${A_NAME} ${A_SRCS})
+  cairn_common(${A_NAME})
+  target_link_libraries(${A_NAME} PRIVATE ${A_DEPS} GTest::gtest GTest::gtest_main)
+  gtest_discover_tests(${A_NAME} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT})
+endfunction()
