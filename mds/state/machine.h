@@ -1,0 +1,74 @@
+// Machine: the replicated state of a cluster as a deterministic function of the log.
+//
+// apply() reads the tables through `reader` (which sees all earlier commands) and returns what the
+// command changes and answers. No clock, no randomness, no memory of its own: replicas that applied the
+// same slots have equal tables. Bad commands change nothing but the stored reply.
+// Tables and keys: mds/state/keys.h, docs/formats/mds-tables.md. Rules: docs/protocols/namespace.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "common/base/ids.h"
+#include "common/base/result.h"
+#include "common/kv/kv.h"
+#include "proto/log_record.pb.h"
+
+namespace cairn::mds::state {
+
+struct Applied {
+  kv::Batch changes;      // includes the applied slot
+  pb::CommandReply reply;
+};
+
+class Machine {
+ public:
+  // Errors: only those of the reader (kCorrupt, kDiskFailed); a refusal is in the reply.
+  static Result<Applied> apply(Slot slot, const pb::Command& command, const kv::Reader& reader);
+
+  // The slot whose changes the tables have; 0 for empty tables.
+  static Result<Slot> applied_slot(const kv::Reader& reader);
+  // CRC32C over all keys and values in order: equal on replicas at equal slots.
+  static Result<std::uint32_t> digest(const kv::Reader& reader);
+};
+
+// Reads, answered from the tables. Errors: kNotFound and friends of the namespace, or the reader's.
+namespace queries {
+
+Result<pb::ClusterRecord> cluster(const kv::Reader& reader);
+Result<pb::Counters> counters(const kv::Reader& reader);
+Result<pb::InodeRecord> inode(const kv::Reader& reader, InodeId id);
+Result<pb::Attributes> lookup(const kv::Reader& reader, InodeId parent, std::string_view name);
+// "/a/b" or "a/b" from the root, without following symlinks.
+Result<pb::InodeRecord> resolve(const kv::Reader& reader, std::string_view path);
+// The path of an inode as far as the tables know it (directories always; files: nullopt).
+Result<pb::ReadDirReply> read_dir(const kv::Reader& reader, const pb::ReadDir& request);
+Result<std::string> xattr(const kv::Reader& reader, InodeId id, std::string_view name);
+Result<pb::ListXattrReply> xattr_names(const kv::Reader& reader, InodeId id);
+// At most `count` chunks with index >= first, in order. Holes are absent.
+Result<pb::GetChunksReply> chunks(const kv::Reader& reader, InodeId id, std::uint64_t first,
+                                  std::uint32_t count);
+Result<pb::Chunk> chunk(const kv::Reader& reader, ChunkId id);
+// Chunks whose writer_epoch is set.
+Result<std::vector<pb::Chunk>> open_chunks(const kv::Reader& reader, InodeId inode);
+Status each_chunk(const kv::Reader& reader, const std::function<bool(const pb::Chunk&)>& visit);
+Result<std::vector<pb::CsRecord>> chunk_servers(const kv::Reader& reader);
+Result<std::vector<pb::SessionRecord>> sessions(const kv::Reader& reader);
+// Inodes that `session` holds exclusively.
+Result<std::vector<InodeId>> exclusive_leases(const kv::Reader& reader, SessionId session);
+// Unlinked inodes that wait to be purged, at most `limit`, after `after`.
+Result<std::vector<InodeId>> orphans(const kv::Reader& reader, InodeId after, std::size_t limit);
+// Pieces to be removed at a CS, at most `limit`.
+Result<std::vector<pb::PieceRef>> removals(const kv::Reader& reader, NodeId cs, std::size_t limit);
+// How many pieces the map places on a CS.
+Result<std::uint64_t> pieces_on(const kv::Reader& reader, NodeId cs);
+Result<std::vector<pb::Event>> events(const kv::Reader& reader, std::uint64_t after,
+                                      std::size_t limit);
+Result<std::vector<pb::Event>> last_events(const kv::Reader& reader, std::size_t limit);
+// The stored reply of a mutation; nullopt when it is new.
+Result<std::optional<pb::ClientReply>> stored_reply(const kv::Reader& reader, SessionId session,
+                                                    RequestSeq seq);
+
+}  // namespace queries
+
+}  // namespace cairn::mds::state
