@@ -19,6 +19,7 @@
 #include "common/base/buffer.h"
 #include "common/base/ids.h"
 #include "common/base/result.h"
+#include "common/base/units.h"
 #include "common/net/channel.h"
 #include "common/net/stream.h"
 #include "common/observe/log.h"

@@ -39,7 +39,7 @@ class ClusterConfig {
   Status write_key(std::string_view key) const;
   bool has_key() const;
 
-  // The host's id; made and written on first use. File format: 16 hex digits and a newline.
+  // The host's id; made and written on first use: $CAIRN_HOST_ID_FILE, else ETC/host_id. 16 hex digits.
   Result<HostId> host_id() const;
 
   // Names of the clusters known here, sorted.
