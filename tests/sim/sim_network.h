@@ -1,0 +1,73 @@
+// SimNetwork: byte streams between simulated nodes, with delay, cuts and dead hosts.
+//
+// One SimFabric for the world; every node has a SimNetwork (its host name and its Runtime). Bytes arrive
+// in order after a delay drawn from the seed, or never: a cut link keeps its bytes until it heals or a
+// side closes; a killed node's streams end at the peer after a delay (reset), as the kernel would do.
+// Limits: 4 MiB in flight per direction; a writer waits beyond that.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/net/stream.h"
+#include "tests/sim/sim_runtime.h"
+
+namespace cairn::sim {
+
+class SimNetwork;
+
+class SimFabric {
+ public:
+  explicit SimFabric(SimWorld& world) : world_(world) {}
+
+  // Messages between the hosts stop (both ways) until heal(). Streams stay open.
+  void cut(const std::string& a, const std::string& b);
+  void heal(const std::string& a, const std::string& b);
+  void heal_all();
+  // The process on `host` died: its listeners vanish, its peers see a reset.
+  void host_died(const std::string& host);
+  // Delay of one delivery: uniform in [low, high].
+  void set_delay(Duration low, Duration high);
+
+ private:
+  friend class SimNetwork;
+  friend class SimStream;
+  friend class SimListener;
+  struct Pipe;
+  struct Link;
+  struct Endpoint {
+    SimRuntime* runtime;
+    net::Network::OnAccept on_accept;
+    std::string host;
+  };
+
+  bool is_cut(const std::string& a, const std::string& b) const;
+  Duration draw_delay();
+  void deliver(std::shared_ptr<Link> link, int direction);
+
+  SimWorld& world_;
+  Duration delay_low_ = 20us;
+  Duration delay_high_ = 200us;
+  std::map<net::Address, Endpoint> listeners_;
+  std::set<std::pair<std::string, std::string>> cuts_;
+  std::vector<std::weak_ptr<Link>> links_;
+};
+
+class SimNetwork final : public net::Network {
+ public:
+  SimNetwork(SimFabric& fabric, SimRuntime& runtime, std::string host)
+      : fabric_(fabric), runtime_(runtime), host_(std::move(host)) {}
+
+  Task<Result<std::unique_ptr<net::Stream>>> connect(net::Address to, Deadline deadline) override;
+  Result<std::unique_ptr<net::Listener>> listen(net::Address at, OnAccept on_accept) override;
+
+ private:
+  SimFabric& fabric_;
+  SimRuntime& runtime_;
+  std::string host_;
+};
+
+}  // namespace cairn::sim
