@@ -1,7 +1,8 @@
 // What a machine knows of its clusters: /etc/cairn (or $CAIRN_ETC) with clusters/NAME/bs.list (one
 // "ADDR:PORT" of an MDS a line), clusters/NAME/auth_digest.key (0600, the derived key) and host_id.
 //
-// Errors: kNotFound (names the file and how to make it), kInvalidArgument (bad line, with its number).
+// Errors: kNotFound (names the file and how to make it), kInvalidArgument (bad line, with its
+// number).
 #pragma once
 
 #include <string>
@@ -32,14 +33,15 @@ class ClusterConfig {
   Result<std::vector<net::Address>> mds_addresses() const;
   Status write_mds_addresses(const std::vector<net::Address>& addresses) const;
 
-  // The key is scrypt(password, salt = "cairn:" + cluster name): 32 bytes. A missing file is an empty
-  // key (cluster without a password).
+  // The key is scrypt(password, salt = "cairn:" + cluster name): 32 bytes. A missing file is an
+  // empty key (cluster without a password).
   Result<net::Credentials> credentials() const;
   static std::string derive_key(std::string_view cluster, std::string_view password);
   Status write_key(std::string_view key) const;
   bool has_key() const;
 
-  // The host's id; made and written on first use: $CAIRN_HOST_ID_FILE, else ETC/host_id. 16 hex digits.
+  // The host's id; made and written on first use: $CAIRN_HOST_ID_FILE, else ETC/host_id. 16 hex
+  // digits.
   Result<HostId> host_id() const;
 
   // Names of the clusters known here, sorted.

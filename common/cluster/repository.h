@@ -1,5 +1,6 @@
-// The identity file of a repository: REPO/mds.conf and REPO/cs.conf, JSON, written by `cairn make-mds` and
-// `cairn make-cs`, read by the daemons. Ids are 16 hex digits. See docs/formats/repository.md.
+// The identity file of a repository: REPO/mds.conf and REPO/cs.conf, JSON, written by `cairn
+// make-mds` and `cairn make-cs`, read by the daemons. Ids are 16 hex digits. See
+// docs/formats/repository.md.
 //
 // Errors: kNotFound (no such file: not a repository), kCorrupt (not ours, or a newer format),
 //         kNotEmpty (create() in a directory that holds something else).
@@ -18,7 +19,7 @@ struct MdsRepository {
   std::string cluster;
   ClusterId cluster_id;
   NodeId mds_id;
-  net::Address address;        // gRPC door; sessions at port + 1
+  net::Address address;  // gRPC door; sessions at port + 1
 
   static Result<MdsRepository> load(const std::string& directory);
   // Makes the directory if needed; durable when it returns.
@@ -32,9 +33,9 @@ struct CsRepository {
   std::uint64_t repo_uuid = 0;
   HostId host_id;
   std::string host;
-  net::Address address;        // port 0: any, reported to the MDS at each start
+  net::Address address;  // port 0: any, reported to the MDS at each start
   std::uint32_t tier = 0;
-  ByteCount size_bytes = 0;    // 0: whatever the filesystem has
+  ByteCount size_bytes = 0;  // 0: whatever the filesystem has
 
   static Result<CsRepository> load(const std::string& directory);
   Status create(const std::string& directory) const;

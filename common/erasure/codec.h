@@ -23,10 +23,15 @@ inline constexpr std::uint32_t kGeneratorVersion = 1;
 // Bit i is piece i.
 using PieceMask = std::uint32_t;
 
+// Which instructions do the work. Both give the same bytes; the portable path is for tests.
+enum class CodePath : std::uint8_t { kSelected, kPortable };
+
 class Codec {
  public:
   // One shared immutable codec for each code; the tables are made on first use.
-  static std::shared_ptr<const Codec> get(unsigned data, unsigned parity);
+  // Requires: an allowed code (Encoding::make).
+  static std::shared_ptr<const Codec> get(unsigned data, unsigned parity,
+                                          CodePath path = CodePath::kSelected);
   ~Codec();
 
   unsigned data() const;
@@ -37,7 +42,8 @@ class Codec {
               std::size_t length) const;
 
   // Computes the pieces in `want` from M of the pieces in `have` (the first M set bits are used).
-  // `pieces` has M + N pointers; those of used and wanted pieces must be valid.
+  // `pieces` has M + N pointers; those of used and wanted pieces must be valid. A wanted piece that is
+  // itself used is left as it is.
   // Errors: kTooFewPieces.
   Status rebuild(PieceMask have, PieceMask want, std::span<std::byte* const> pieces,
                  std::size_t length) const;
@@ -49,7 +55,7 @@ class Codec {
   std::uint8_t coefficient(unsigned parity_row, unsigned data_column) const;
 
  private:
-  Codec(unsigned data, unsigned parity);
+  Codec(unsigned data, unsigned parity, CodePath path);
   struct Tables;
   std::unique_ptr<Tables> tables_;
 };

@@ -46,16 +46,19 @@ struct Credentials {
 
 class Channel {
  public:
-  // Serves one request of the peer. `op` is a number of proto/ops.proto.
+  // Serves one request of the peer. `op` is a number of pb::Op. Empty: every request of the peer is
+  // answered with kUnsupported.
   using Handler = std::function<Task<Result<Payload>>(std::uint16_t op, Payload request)>;
 
   virtual ~Channel() = default;
   virtual Task<Result<Payload>> call(std::uint16_t op, Payload request, Deadline deadline) = 0;
-  // A request without a reply; dropped when the channel is broken.
+  // A request without a reply; dropped when the channel is broken, or when 4096 posts wait to be
+  // written: a post is a hint.
   virtual void post(std::uint16_t op, Payload request) = 0;
   virtual bool is_open() const = 0;
   virtual std::string peer() const = 0;
-  // Runs once, when the channel breaks or is closed. Set before the first call.
+  // Runs once, in a turn of its own before closed() resumes, when the channel breaks or is closed. Set
+  // before the first call.
   virtual void on_close(std::function<void()> callback) = 0;
   virtual void close() = 0;
   // Resumes when every task of the channel ended.

@@ -4,10 +4,28 @@
 // command changes and answers. No clock, no randomness, no memory of its own: replicas that applied the
 // same slots have equal tables. Bad commands change nothing but the stored reply.
 // Tables and keys: mds/state/keys.h, docs/formats/mds-tables.md. Rules: docs/protocols/namespace.md.
+//
+// A client's mutation answers CommandReply.client (its `error` says that it was refused; stored and
+// repeated) or, with nothing stored, CommandReply.error: kSessionGone, kProtocol, kOverloaded.
+//
+// Leases and recovery, as the master has to drive them:
+// - ReleaseLease always ends the lease. With `unsettled` its chunks stay open (open_chunks()).
+// - GrantLease answers kBusy while another session holds the inode or any of its chunks is open. To the
+//   session that holds it already it answers the present epoch.
+// - BeginRecovery answers the chunk at its new version and, in lease_epoch, a new epoch for the Seal;
+//   the inode's lease epoch becomes that, so the lost writer is stale here too. Repeat it at will.
+// - FinishRecovery settles the chunk; if it lies wholly past the committed size it is removed instead
+//   (the answer has the chunk as it was settled). A repeat after success answers the chunk, or
+//   kNotFound / kStaleVersion when it has moved on: look at open_chunks() again.
+// - EndSession answers kBusy while an inode the session holds has open chunks.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "common/base/ids.h"
 #include "common/base/result.h"
@@ -51,7 +69,13 @@ Result<pb::GetChunksReply> chunks(const kv::Reader& reader, InodeId id, std::uin
 Result<pb::Chunk> chunk(const kv::Reader& reader, ChunkId id);
 // Chunks whose writer_epoch is set.
 Result<std::vector<pb::Chunk>> open_chunks(const kv::Reader& reader, InodeId inode);
+// Inodes that have such chunks, at most `limit`, after `after`: what a new master has to look at.
+Result<std::vector<InodeId>> inodes_with_open_chunks(const kv::Reader& reader, InodeId after,
+                                                     std::size_t limit);
 Status each_chunk(const kv::Reader& reader, const std::function<bool(const pb::Chunk&)>& visit);
+// Those with id > after: lets a walk pause between slices.
+Status each_chunk_after(const kv::Reader& reader, ChunkId after,
+                        const std::function<bool(const pb::Chunk&)>& visit);
 Result<std::vector<pb::CsRecord>> chunk_servers(const kv::Reader& reader);
 Result<std::vector<pb::SessionRecord>> sessions(const kv::Reader& reader);
 // Inodes that `session` holds exclusively.

@@ -1,0 +1,69 @@
+// The commands of `cairn`, one function each: options in, text and warnings out. They print nothing.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "admin/commands/command.h"
+
+namespace cairn::admin {
+
+enum class PasswordFrom { kNowhere, kTerminal, kStandardInput };
+
+struct MakeMds {
+  bool init = false;         // -I
+  std::string address;       // -a ADDR[:PORT]
+  std::string repository;    // -r
+  PasswordFrom password = PasswordFrom::kNowhere;
+  bool force = false;        // less than 10 GB free, a cluster name already known here
+};
+Outcome<Output> make_mds(const Globals& globals, const MakeMds& options);
+
+struct MakeCs {
+  std::string repository;    // -r
+  std::string address;       // -a ADDR[:PORT]; empty: the address that reaches the MDS
+  std::uint32_t tier = 0;    // -t
+  std::string size;          // --size; empty: what the filesystem has
+};
+Outcome<Output> make_cs(const Globals& globals, const MakeCs& options);
+
+struct AuthNode {
+  PasswordFrom password = PasswordFrom::kTerminal;
+  std::string addresses;     // -b ADDR[:PORT],...
+};
+Outcome<Output> auth_node(const Globals& globals, const AuthNode& options);
+
+struct SetAttr {
+  bool recursive = false;    // -R
+  bool from_root = false;    // -p
+  std::vector<std::string> words;  // PATH name=value...
+};
+Outcome<Output> set_attr(const Globals& globals, const SetAttr& options);
+
+struct PathArgument {
+  bool from_root = false;    // -p
+  std::string path;
+};
+Outcome<Output> get_attr(const Globals& globals, const PathArgument& options);
+Outcome<Output> show_file(const Globals& globals, const PathArgument& options);  // info
+
+struct ListServices {
+  bool mds = true;
+  bool cs = true;
+};
+Outcome<Output> list_services(const Globals& globals, const ListServices& options);
+
+struct Stat {
+  bool chunks = true;        // counts chunk states: walks the chunk map
+};
+Outcome<Output> stat(const Globals& globals, const Stat& options);
+
+struct GetEvent {
+  std::uint64_t after = 0;
+  std::uint32_t count = 100;
+};
+Outcome<Output> get_event(const Globals& globals, const GetEvent& options);
+
+Outcome<Output> version(const Globals& globals);
+
+}  // namespace cairn::admin

@@ -1,0 +1,132 @@
+#include "admin/commands/local_services.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <sstream>
+#include <system_error>
+
+#include "common/cluster/durable_file.h"
+
+namespace cairn::admin {
+namespace {
+
+class FileLock {
+ public:
+  explicit FileLock(int fd) : fd_(fd) {}
+  ~FileLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileLock& operator=(FileLock&&) = delete;
+
+ private:
+  int fd_;
+};
+
+Result<FileLock> lock_cluster(const cluster::ClusterConfig& config) {
+  TRY_VOID(cluster::make_directories(config.directory(), 0755));
+  const std::string path = config.directory() + "/lock";
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return fail(cluster::system_error(errno, "open", path));
+  FileLock lock(fd);
+  while (::flock(fd, LOCK_EX) != 0) {
+    if (errno != EINTR) return fail(cluster::system_error(errno, "lock", path));
+  }
+  return lock;
+}
+
+std::string list_path(const cluster::ClusterConfig& config) {
+  return config.directory() + "/services.list";
+}
+
+std::string service_lock_path(const LocalService& service) { return service.repository + "/lock"; }
+
+}  // namespace
+
+std::vector<LocalService> parse_services(const std::string& text) {
+  std::vector<LocalService> services;
+  std::istringstream lines(text);
+  std::string line;
+  while (std::getline(lines, line)) {
+    std::istringstream words(line);
+    std::string kind;
+    std::uint32_t id = 0;
+    std::string repository;
+    words >> kind >> id;
+    std::getline(words >> std::ws, repository);
+    if ((kind != "mds" && kind != "cs") || id == 0 || repository.empty()) continue;
+    services.push_back({.kind = kind == "mds" ? ServiceKind::kMds : ServiceKind::kCs,
+                        .id = NodeId::from_raw(id),
+                        .repository = repository});
+  }
+  return services;
+}
+
+std::string format_services(const std::vector<LocalService>& services) {
+  std::string text;
+  for (const LocalService& service : services) {
+    text += service.kind == ServiceKind::kMds ? "mds " : "cs ";
+    text += std::to_string(service.id.raw()) + " " + service.repository + "\n";
+  }
+  return text;
+}
+
+Result<std::vector<LocalService>> local_services(const cluster::ClusterConfig& config) {
+  Result<std::string> text = cluster::read_small_file(list_path(config));
+  if (text.has_value()) return parse_services(*text);
+  if (text.error().code() == Code::kNotFound) return std::vector<LocalService>();
+  return fail(std::move(text).error());
+}
+
+Status add_local_service(const cluster::ClusterConfig& config, const LocalService& service) {
+  TRY(const FileLock lock, lock_cluster(config));
+  TRY(std::vector<LocalService> services, local_services(config));
+  std::erase_if(services, [&service](const LocalService& other) {
+    return other.repository == service.repository;
+  });
+  services.push_back(service);
+  return cluster::write_file_durably(list_path(config), format_services(services), 0644);
+}
+
+Status add_mds_addresses(const cluster::ClusterConfig& config,
+                         const std::vector<net::Address>& addresses) {
+  TRY(const FileLock lock, lock_cluster(config));
+  Result<std::vector<net::Address>> known = config.mds_addresses();
+  if (!known.has_value() && known.error().code() != Code::kNotFound) {
+    return fail(std::move(known).error());
+  }
+  std::vector<net::Address> all = known.value_or(std::vector<net::Address>());
+  bool changed = false;
+  for (const net::Address& address : addresses) {
+    if (std::ranges::find(all, address) != all.end()) continue;
+    all.push_back(address);
+    changed = true;
+  }
+  if (!changed) return {};
+  return config.write_mds_addresses(all);
+}
+
+ServiceState service_state(const LocalService& service) {
+  std::error_code ignored;
+  const char* identity = service.kind == ServiceKind::kMds ? "/mds.conf" : "/cs.conf";
+  if (!std::filesystem::exists(service.repository + identity, ignored)) return {.word = "missing"};
+  const std::string path = service_lock_path(service);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {.word = "stopped"};
+  const FileLock file(fd);
+  if (::flock(fd, LOCK_SH | LOCK_NB) == 0) return {.word = "stopped"};
+  ServiceState state{.word = "running"};
+  const Result<std::string> text = cluster::read_small_file(path);
+  if (text.has_value()) {
+    std::from_chars(text->data(), text->data() + text->size(), state.pid);
+  }
+  return state;
+}
+
+}  // namespace cairn::admin

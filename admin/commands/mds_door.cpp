@@ -1,0 +1,84 @@
+#include "admin/commands/mds_door.h"
+
+#include <chrono>
+#include <utility>
+
+#include "admin/view/suggest.h"
+#include "common/rpc/grpc_client.h"
+#include "common/rpc/rpc.h"
+#include "common/runtime/asio_runtime.h"
+#include "common/runtime/task_group.h"
+
+namespace cairn::admin {
+namespace {
+
+struct Call {
+  runtime::AsioRuntime* runtime;
+  rpc::Caller* caller;
+  std::string method;
+  std::string request;
+  Deadline deadline;
+  Result<std::string> answer = fail(Code::kCancelled);
+};
+
+Task<void> run_call(Call* call) {
+  std::string method = call->method;
+  std::string request = call->request;
+  Result<std::string> answer =
+      co_await call->caller->call(std::move(method), std::move(request), call->deadline);
+  call->answer = std::move(answer);
+  call->runtime->stop();
+}
+
+Result<std::string> ask_one(const net::Address& address, const MdsDoor& door,
+                            const std::string& method, const std::string& request) {
+  runtime::AsioRuntime runtime;
+  rpc::GrpcCaller caller(runtime, address, door.credentials);
+  Call call{.runtime = &runtime,
+            .caller = &caller,
+            .method = method,
+            .request = request,
+            .deadline = runtime.after(door.timeout)};
+  runtime::TaskGroup group(runtime);
+  runtime.post([&group, &call] { group.spawn(run_call(&call)); });
+  runtime.run();
+  return std::move(call.answer);
+}
+
+bool another_may_answer(Code code) {
+  return code == Code::kUnavailable || code == Code::kNotMaster || code == Code::kConnectionLost;
+}
+
+}  // namespace
+
+Outcome<MdsDoor> open_door(const Globals& globals, const std::string& cluster,
+                           const std::string& what) {
+  const cluster::ClusterConfig config({}, cluster);
+  Result<std::vector<net::Address>> addresses = config.mds_addresses();
+  if (!addresses.has_value()) {
+    const std::vector<std::string> known = cluster::ClusterConfig::known({});
+    const std::vector<std::string> near = nearest(cluster, known, 1, false);
+    const bool typo = !near.empty() && near.front() != cluster;
+    std::string next = typo ? did_you_mean(near)
+                            : "Make it known here:  cairn -c " + cluster + " auth-node -b MDS_ADDRESS";
+    return failure(what, addresses.error(), {}, std::move(next));
+  }
+  Result<net::Credentials> credentials = config.credentials();
+  if (!credentials.has_value()) return failure(what, credentials.error());
+  const auto timeout = std::chrono::duration_cast<Duration>(
+      std::chrono::duration<double>(globals.timeout_s));
+  return MdsDoor{.addresses = std::move(*addresses),
+                 .credentials = std::move(*credentials),
+                 .timeout = timeout};
+}
+
+Result<std::string> ask_bytes(const MdsDoor& door, std::string method, std::string request) {
+  Result<std::string> answer = fail(Code::kUnavailable, "no MDS address is known");
+  for (const net::Address& address : door.addresses) {
+    answer = ask_one(address, door, method, request);
+    if (answer.has_value() || !another_may_answer(answer.error().code())) return answer;
+  }
+  return answer;
+}
+
+}  // namespace cairn::admin

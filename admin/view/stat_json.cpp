@@ -1,0 +1,149 @@
+#include "admin/view/stat_json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "admin/view/attributes.h"
+#include "admin/view/units.h"
+
+namespace cairn::admin {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Text from other machines may hold bytes that are not UTF-8: they become U+FFFD.
+std::string dumped(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json cluster_json(const pb::StatReply& reply) {
+  Json json = {{"name", reply.cluster()},
+               {"id", format_hex16(reply.cluster_id())},
+               {"status", reply.status()},
+               {"reasons", Json::array()},
+               {"space_bytes", reply.space_bytes()},
+               {"free_bytes", reply.free_bytes()},
+               {"allocatable_bytes", reply.allocatable_bytes()},
+               {"policy", attribute_lines(reply.root_policy())},
+               {"files", reply.files()},
+               {"inodes", reply.inodes()},
+               {"file_bytes", reply.file_bytes()},
+               {"chunk_count", reply.chunk_count()},
+               {"epoch_uptime_ns", reply.epoch_uptime_ns()}};
+  for (const std::string& reason : reply.reasons()) json["reasons"].push_back(reason);
+  if (reply.has_chunks()) {
+    const pb::ChunkStates& chunks = reply.chunks();
+    json["chunks"] = {{"healthy", chunks.healthy()},
+                      {"standby", chunks.standby()},
+                      {"degraded", chunks.degraded()},
+                      {"urgent", chunks.urgent()},
+                      {"blocked", chunks.blocked()},
+                      {"pending", chunks.pending()},
+                      {"offline", chunks.offline()},
+                      {"replicating", chunks.replicating()},
+                      {"overcommitted", chunks.overcommitted()},
+                      {"deleting", chunks.deleting()},
+                      {"void", chunks.void_()}};
+  }
+  return json;
+}
+
+Json mds_json(const pb::MdsStat& mds) {
+  return {{"id", mds.id()},
+          {"master", mds.master()},
+          {"status", mds.status()},
+          {"ctime", mds.ctime()},
+          {"commits_per_s", mds.commits_per_s()},
+          {"cpu", mds.cpu()},
+          {"memory_bytes", mds.memory_bytes()},
+          {"uptime_ns", mds.uptime_ns()},
+          {"host", mds.host()},
+          {"address", mds.address()},
+          {"applied_slot", mds.applied_slot()},
+          {"repository", mds.repository()},
+          {"version", mds.version()}};
+}
+
+Json cs_json(const pb::CsStat& cs) {
+  const pb::CsStatistics& statistics = cs.statistics();
+  return {{"id", cs.id()},
+          {"status", cs.status()},
+          {"tier", cs.tier()},
+          {"host_id", format_hex16(cs.host_id())},
+          {"host", cs.host()},
+          {"address", cs.address()},
+          {"space_bytes", statistics.space_bytes()},
+          {"free_bytes", statistics.free_bytes()},
+          {"used_bytes", statistics.used_bytes()},
+          {"pieces", statistics.pieces()},
+          {"pieces_mapped", cs.pieces_mapped()},
+          {"pieces_unique", cs.pieces_unique()},
+          {"bytes_read", statistics.bytes_read()},
+          {"bytes_written", statistics.bytes_written()},
+          {"reads", statistics.reads()},
+          {"writes", statistics.writes()},
+          {"flushes", statistics.flushes()},
+          {"read_bytes_per_s", cs.read_bytes_per_s()},
+          {"write_bytes_per_s", cs.write_bytes_per_s()},
+          {"io_wait", statistics.io_wait()},
+          {"io_latency_avg_ns", statistics.io_latency_avg_us() * 1000},
+          {"io_latency_max_ns", statistics.io_latency_max_us() * 1000},
+          {"queue_depth", statistics.queue_depth()},
+          {"checksum_errors", statistics.checksum_errors()},
+          {"flags", statistics.flags()},
+          {"last_seen_ns_ago", cs.last_seen_ns_ago()},
+          {"failure", cs.failure()},
+          {"version", cs.version()}};
+}
+
+Json client_json(const pb::ClientStat& client) {
+  return {{"id", client.id()},
+          {"session", client.session()},
+          {"connected", client.connected()},
+          {"host", client.host()},
+          {"mount_point", client.mount_point()},
+          {"process", client.process()},
+          {"leases_shared", client.leases_shared()},
+          {"leases_exclusive", client.leases_exclusive()},
+          {"read_bytes_per_s", client.read_bytes_per_s()},
+          {"write_bytes_per_s", client.write_bytes_per_s()},
+          {"reads_per_s", client.reads_per_s()},
+          {"writes_per_s", client.writes_per_s()},
+          {"fsyncs_per_s", client.fsyncs_per_s()},
+          {"waiting_writes", client.waiting_writes()}};
+}
+
+Json event_list(const google::protobuf::RepeatedPtrField<pb::Event>& events) {
+  Json list = Json::array();
+  for (const pb::Event& event : events) {
+    list.push_back({{"id", event.id()},
+                    {"time", format_time_iso(event.time_ns())},
+                    {"time_ns", event.time_ns()},
+                    {"subsystem", event.subsystem()},
+                    {"severity", event.severity()},
+                    {"message", event.message()}});
+  }
+  return list;
+}
+
+}  // namespace
+
+std::string stat_json(const pb::StatReply& reply) {
+  Json json = {{"schema", 1},
+               {"cluster", cluster_json(reply)},
+               {"mds", Json::array()},
+               {"cs", Json::array()},
+               {"clients", Json::array()},
+               {"events", event_list(reply.events())}};
+  for (const pb::MdsStat& mds : reply.mds()) json["mds"].push_back(mds_json(mds));
+  for (const pb::CsStat& cs : reply.cs()) json["cs"].push_back(cs_json(cs));
+  for (const pb::ClientStat& client : reply.clients()) {
+    json["clients"].push_back(client_json(client));
+  }
+  return dumped(json);
+}
+
+std::string events_json(const google::protobuf::RepeatedPtrField<pb::Event>& events) {
+  return dumped({{"schema", 1}, {"events", event_list(events)}});
+}
+
+}  // namespace cairn::admin

@@ -1,0 +1,145 @@
+#include "admin/view/stat_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "admin/view/attributes.h"
+#include "admin/view/table.h"
+#include "admin/view/units.h"
+
+namespace cairn::admin {
+namespace {
+
+// Documented thresholds: a warning below 20 % or 1 GiB allocatable.
+std::string_view space_mark(const pb::StatReply& reply) {
+  if (reply.allocatable_bytes() == 0) return "[ERR]";
+  const bool low = reply.allocatable_bytes() < reply.space_bytes() / 5 ||
+                   reply.allocatable_bytes() < 1_GiB;
+  return low ? "[WARN]" : "[OK]";
+}
+
+std::string replication_line(const pb::Encoding& encoding) {
+  if (encoding.data() > 1) {
+    return fmt::format("Replication: {}+{} encoding, {} limit\n", encoding.data(),
+                       encoding.parity(), encoding.min());
+  }
+  return fmt::format("Replication: {} norm, {} limit\n", encoding.data() + encoding.parity(),
+                     encoding.min());
+}
+
+std::string chunks_line(const pb::ChunkStates& chunks) {
+  const bool bad = chunks.offline() + chunks.blocked() != 0;
+  const bool warn = chunks.degraded() + chunks.urgent() + chunks.standby() != 0;
+  return fmt::format(
+      "Chunks: {} {} healthy, {} standby, {} degraded, {} urgent,\n"
+      "        {} blocked, {} pending, {} offline, {} replicating,\n"
+      "        {} overcommitted, {} deleting, {} void\n",
+      bad ? "[ERR]" : warn ? "[WARN]" : "[OK]", chunks.healthy(), chunks.standby(),
+      chunks.degraded(), chunks.urgent(), chunks.blocked(), chunks.pending(), chunks.offline(),
+      chunks.replicating(), chunks.overcommitted(), chunks.deleting(), chunks.void_());
+}
+
+std::string header(const pb::StatReply& reply) {
+  std::string text = fmt::format("Cluster '{}': {}\n", reply.cluster(), reply.status());
+  for (const std::string& reason : reply.reasons()) text += "  " + reason + "\n";
+  text += fmt::format("Space: {} allocatable {} of {}, free {} of {}\n", space_mark(reply),
+                      format_size(reply.allocatable_bytes()), format_size(reply.space_bytes()),
+                      format_size(reply.free_bytes()), format_size(reply.space_bytes()));
+  const auto available = std::ranges::count(reply.mds(), "avail", &pb::MdsStat::status);
+  text += fmt::format("MDS nodes: {} of {}, epoch uptime: {}\n", available, reply.mds_size(),
+                      format_duration(reply.epoch_uptime_ns()));
+  const auto active = std::ranges::count(reply.cs(), "active", &pb::CsStat::status);
+  const auto inactive = std::ranges::count(reply.cs(), "inactive", &pb::CsStat::status);
+  const auto offline = std::ranges::count(reply.cs(), "offline", &pb::CsStat::status);
+  text += fmt::format("CS nodes: {} of {} ({} avail, {} inactive, {} offline)\n", active,
+                      reply.cs_size(), active, inactive, offline);
+  text += replication_line(reply.root_policy().encoding());
+  if (reply.has_chunks()) text += chunks_line(reply.chunks());
+  text += fmt::format("FS: {} in {} files, {} inodes, {} chunks\n", format_size(reply.file_bytes()),
+                      reply.files(), reply.inodes(), reply.chunk_count());
+  double read = 0;
+  double write = 0;
+  double reads = 0;
+  double writes = 0;
+  for (const pb::ClientStat& client : reply.clients()) {
+    read += client.read_bytes_per_s();
+    write += client.write_bytes_per_s();
+    reads += client.reads_per_s();
+    writes += client.writes_per_s();
+  }
+  text += fmt::format("IO: read {} ({}), write {} ({})\n", format_rate(read),
+                      format_operations(reads), format_rate(write), format_operations(writes));
+  return text;
+}
+
+std::string mds_table(const pb::StatReply& reply) {
+  Table table({"MDSID", "STATUS", "%CTIME", "COMMITS", "%CPU", "MEM", "UPTIME", "HOST"});
+  for (const pb::MdsStat& mds : reply.mds()) {
+    table.add({fmt::format("{} {:>3}", mds.master() ? 'M' : ' ', mds.id()), mds.status(),
+               format_percent(mds.ctime()), fmt::format("{:.0f}/s", mds.commits_per_s()),
+               format_percent(mds.cpu()), format_size(mds.memory_bytes()),
+               format_duration(mds.uptime_ns()), mds.host() + " " + mds.address()});
+  }
+  return table.to_string();
+}
+
+std::string cs_table(const pb::StatReply& reply) {
+  Table table({"CSID", "STATUS", "TIER", "SPACE", "AVAIL", "REPLICAS", "UNIQUE", "IOWAIT",
+               "IOLAT(ms)", "QDEPTH", "FLAGS", "HOST", "BUILD_VERSION"});
+  for (const pb::CsStat& cs : reply.cs()) {
+    const pb::CsStatistics& statistics = cs.statistics();
+    table.add({std::to_string(cs.id()), cs.status(), std::to_string(cs.tier()),
+               format_size(statistics.space_bytes()), format_size(statistics.free_bytes()),
+               std::to_string(cs.pieces_mapped()), std::to_string(cs.pieces_unique()),
+               fmt::format("{:.0f}%", statistics.io_wait() * 100),
+               fmt::format("{}/{}", statistics.io_latency_avg_us() / 1000,
+                           statistics.io_latency_max_us() / 1000),
+               fmt::format("{:.1f}", statistics.queue_depth()),
+               statistics.flags().empty() ? "-" : statistics.flags(),
+               cs.host() + " " + cs.address(), cs.version()});
+  }
+  std::string text = table.to_string();
+  for (const pb::CsStat& cs : reply.cs()) {
+    if (!cs.failure().empty()) text += fmt::format("CS {}: {}\n", cs.id(), cs.failure());
+  }
+  return text;
+}
+
+std::string client_table(const pb::StatReply& reply) {
+  Table table({"CLID", "LEASES", "READ", "WRITE", "RD_OPS", "WR_OPS", "FSYNCS", "WAITING", "HOST",
+               "MOUNT"});
+  for (const pb::ClientStat& client : reply.clients()) {
+    table.add({std::to_string(client.id()),
+               fmt::format("{}/{}", client.leases_shared(), client.leases_exclusive()),
+               format_rate(client.read_bytes_per_s()), format_rate(client.write_bytes_per_s()),
+               format_operations(client.reads_per_s()), format_operations(client.writes_per_s()),
+               format_operations(client.fsyncs_per_s()), std::to_string(client.waiting_writes()),
+               client.host() + (client.connected() ? "" : " (not connected)"),
+               client.mount_point()});
+  }
+  return table.to_string();
+}
+
+}  // namespace
+
+std::string events_text(const google::protobuf::RepeatedPtrField<pb::Event>& events) {
+  std::string text = fmt::format("{:<19}  SYS  SEV  MESSAGE\n", "TIME");
+  for (const pb::Event& event : events) {
+    text += fmt::format("{:<19}  {:<3}  {:<3}  {}\n", format_time(event.time_ns()),
+                        event.subsystem(), event.severity(), event.message());
+  }
+  return text;
+}
+
+std::string stat_text(const pb::StatReply& reply) {
+  std::string text = header(reply);
+  text += "\n" + mds_table(reply);
+  text += "\n" + cs_table(reply);
+  text += "\n" + client_table(reply);
+  text += "\n" + events_text(reply.events());
+  return text;
+}
+
+}  // namespace cairn::admin

@@ -1,0 +1,50 @@
+// BlockDevice: one flat range of bytes that keeps them. The only door of the chunk server to a disk.
+//
+// Promises: a write is durable when a flush() that was begun after the write ended has ended. Unflushed
+//           writes may be lost, kept or torn at 4 KiB boundaries by a loss of power, in any order.
+//           After a failed write or flush everything fails with kDiskFailed: the state of the disk is unknown
+//           and nobody may build on it (fenced). A failed read fences nothing.
+// Requires: offset, length and memory address of every part are multiples of 4 KiB; the range lies inside
+//           size(); the memory stays valid until the task ends; overlapping reads and writes
+//           are not in flight together. The loop thread; every task ended before the device dies.
+// Limits:   kDeviceRequestsMax requests are handed to the disk at a time, the rest wait in line.
+// Errors:   kInvalidArgument (alignment, range), kDiskFailed, kNoSpace (grow only).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/buffer.h"
+#include "common/base/result.h"
+#include "common/base/units.h"
+#include "common/runtime/task.h"
+
+namespace cairn::chunkserver::io {
+
+inline constexpr std::size_t kDeviceRequestsMax = 256;
+// Parts of one write: below IOV_MAX.
+inline constexpr std::size_t kDevicePartsMax = 512;
+
+class BlockDevice {
+ public:
+  virtual ~BlockDevice() = default;
+  virtual ByteCount size() const = 0;
+  // What grow() may reach now: the free space of the filesystem less its reserve.
+  virtual ByteCount size_limit() const = 0;
+  virtual Task<Status> read(DiskOffset offset, MutableBytes into) = 0;
+  virtual Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) = 0;
+  virtual Task<Status> flush() = 0;
+  // The bytes are not needed any more: they read as zeros or as before.
+  virtual Task<Status> discard(DiskOffset offset, ByteCount length) = 0;
+  // Makes room up to `size`; the new bytes read as zeros. Never shrinks. Error: kNoSpace, which fences nothing.
+  virtual Task<Status> grow(ByteCount size) = 0;
+  // "io_uring", "threads", "memory".
+  virtual std::string engine() const = 0;
+};
+
+ByteCount total_bytes(const std::vector<Bytes>& parts);
+// The rules of Requires. Error: kInvalidArgument.
+Status check_read(const BlockDevice& device, DiskOffset offset, MutableBytes into);
+Status check_write(const BlockDevice& device, DiskOffset offset, const std::vector<Bytes>& parts);
+
+}  // namespace cairn::chunkserver::io

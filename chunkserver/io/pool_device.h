@@ -1,0 +1,33 @@
+// PoolDevice: BlockDevice over preadv, pwritev and fdatasync on a few threads, where io_uring is forbidden.
+//
+// Owns: the file and its threads.
+#pragma once
+
+#include "chunkserver/io/block_device.h"
+#include "chunkserver/io/device_file.h"
+#include "chunkserver/io/offload.h"
+#include "common/runtime/semaphore.h"
+
+namespace cairn::chunkserver::io {
+
+class PoolDevice final : public BlockDevice {
+ public:
+  PoolDevice(runtime::Runtime& runtime, DeviceFile file, unsigned threads = 8);
+
+  ByteCount size() const override { return file_.size(); }
+  ByteCount size_limit() const override { return file_.size_limit(); }
+  Task<Status> read(DiskOffset offset, MutableBytes into) override;
+  Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;
+  Task<Status> flush() override;
+  Task<Status> discard(DiskOffset offset, ByteCount length) override;
+  Task<Status> grow(ByteCount size) override;
+  std::string engine() const override { return "threads"; }
+
+ private:
+  DeviceFile file_;
+  runtime::Semaphore slots_;
+  bool fenced_ = false;
+  Offload offload_;
+};
+
+}  // namespace cairn::chunkserver::io

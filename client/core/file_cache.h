@@ -1,0 +1,138 @@
+// FileCache: the blocks of one file that this mount knows, in 64 KiB segments keyed by file offset.
+// CachePool: the budget that all files of a mount share, and the order in which clean segments go.
+//
+// Owns:     the bytes. A pure data structure: no clock, no I/O.
+// Promises: what claim() handed out for a write-back never changes: a write to those blocks meanwhile
+//           gets a fresh copy of the segment.
+//           Only segments without dirty or claimed blocks are ever evicted.
+// Requires: the caller keeps the laws of leases; the pool outlives its files.
+// Limits:   CachePool's budget: make_room() tells whether a write may allocate. Blocks of reads for
+//           partial writes may exceed it by what is under way.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "common/base/buffer.h"
+#include "common/base/time.h"
+#include "common/base/units.h"
+
+namespace cairn::client {
+
+inline constexpr ByteCount kSegmentBytes = 64_KiB;
+inline constexpr std::uint64_t kSegmentBlocks = kSegmentBytes / kBlockBytes;
+
+class FileCache;
+
+class CachePool {
+ public:
+  explicit CachePool(ByteCount budget) : segments_max_(budget / kSegmentBytes) {}
+  // Evicts clean segments, oldest use first, until `segments` more fit. False: they do not.
+  bool make_room(std::uint64_t segments);
+  std::uint64_t segments_used() const { return used_; }
+
+ private:
+  friend class FileCache;
+  struct Place {
+    FileCache* file;
+    std::uint64_t segment;
+  };
+  std::uint64_t segments_max_;
+  std::uint64_t used_ = 0;
+  std::list<Place> clean_;  // least recently used first
+};
+
+// A run of blocks of the file.
+struct FileRun {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+  friend bool operator==(const FileRun&, const FileRun&) = default;
+};
+
+class FileCache {
+ public:
+  explicit FileCache(CachePool& pool) : pool_(pool) {}
+  ~FileCache() { drop_all(); }
+  FileCache(const FileCache&) = delete;
+  FileCache& operator=(const FileCache&) = delete;
+
+  // How many segments a write of this range would add.
+  std::uint64_t missing_segments(FileOffset offset, ByteCount length) const;
+  // Blocks that a write of this range would fill only in part, and whose bytes are not here: at most two.
+  std::vector<std::uint64_t> unknown_edges(FileOffset offset, ByteCount length) const;
+  // Gives a block its bytes (shorter: the rest is zero), unless it has some already.
+  void fill(std::uint64_t block, Bytes bytes);
+  // Requires: no unknown_edges(). The blocks become dirty.
+  void write(FileOffset offset, Bytes bytes, Instant now);
+
+  bool valid(std::uint64_t block) const;
+  bool dirty(std::uint64_t block) const;
+  // How many blocks from `block` on are valid and contiguous in memory, at most `most`, and their bytes.
+  std::uint64_t valid_run(std::uint64_t block, std::uint64_t most, const std::byte** bytes) const;
+  // Copies a valid block's bytes [at, at + into.size()).
+  void copy_out(std::uint64_t block, std::size_t at, MutableBytes into);
+
+  // Dirty blocks in [first, first + count), as runs. Claimed blocks are not dirty any more.
+  std::vector<FileRun> dirty_runs(std::uint64_t first, std::uint64_t count) const;
+  // The first dirty block at or after `block`.
+  std::optional<std::uint64_t> next_dirty(std::uint64_t block) const;
+  // Takes up to `most` dirty blocks from `block` on (it is dirty) that lie together in memory for a
+  // write-back: they count as clean, and their segment stays until done() or failed().
+  Buffer claim(std::uint64_t block, std::uint64_t most);
+  void done(FileRun run);
+  // The claimed blocks are dirty again.
+  void failed(FileRun run, Instant since);
+
+  // Forgets what lies past `size`, dirty or not; the rest of the block at `size` becomes zero, and dirty
+  // if it was here. Requires: nothing past `size` is claimed.
+  void truncate(ByteCount size, Instant now);
+  void drop_all();
+  // Clean blocks only.
+  void drop_clean();
+
+  ByteCount dirty_bytes() const { return dirty_blocks_ * kBlockBytes; }
+  std::uint64_t claimed_blocks() const { return claimed_blocks_; }
+  bool empty() const { return segments_.empty(); }
+  // When the oldest dirty block became so.
+  Instant dirty_since() const { return dirty_since_; }
+  // A write-back of everything begins: what is dirty after it counts from now.
+  void restart_age(Instant now) {
+    if (dirty_blocks_ != 0) dirty_since_ = now;
+  }
+  // Grows whenever blocks leave: bytes read from elsewhere before that may be stale.
+  std::uint64_t losses() const { return losses_; }
+  void check_invariants() const;
+
+ private:
+  friend class CachePool;
+  struct Segment {
+    Buffer bytes;
+    std::uint16_t valid = 0;
+    std::uint16_t dirty = 0;
+    std::uint16_t claimed = 0;  // a write-back is under way
+    std::uint16_t lent = 0;     // its senders read these bytes here
+    std::optional<std::list<CachePool::Place>::iterator> place;  // among the clean ones
+  };
+  Segment& segment_of(std::uint64_t block);
+  const Segment* find(std::uint64_t block) const;
+  void make_writable(Segment& segment, std::uint16_t blocks);
+  void update_place(std::uint64_t index, Segment& segment);
+  void set_dirty(Segment& segment, std::uint16_t blocks, Instant now);
+  void clear_dirty(Segment& segment, std::uint16_t blocks);
+  void erase(std::map<std::uint64_t, Segment>::iterator at);
+  void evict(std::uint64_t index);
+
+  CachePool& pool_;
+  std::map<std::uint64_t, Segment> segments_;
+  std::uint64_t dirty_blocks_ = 0;
+  std::uint64_t claimed_blocks_ = 0;
+  std::uint64_t losses_ = 0;
+  Instant dirty_since_ = Instant::infinite();
+};
+
+}  // namespace cairn::client

@@ -1,0 +1,132 @@
+// LeaseKeeper: gets, uses and gives back the leases of inodes (docs/protocols/namespace.md).
+//
+// Owns:     the table of inodes, their leases, pins and handles at the master.
+// Promises: a Usage means that the lease is held and valid; a recall waits until no Usage is left, flushes,
+//           makes the kernel forget, and only then gives the lease back.
+//           Leases stay after close until recalled, or until the table is full (oldest use first).
+// Limits:   kInodesMax idle inodes; kUnpinBatch unpins a message.
+// Requires: the loop thread; co_await stop() before it dies.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "client/core/inode.h"
+#include "client/core/session.h"
+#include "common/observe/log.h"
+
+namespace cairn::client {
+
+// Works under the lease of an inode while it lives.
+class Usage {
+ public:
+  Usage() = default;
+  explicit Usage(InodePtr inode);
+  Usage(Usage&& other) noexcept = default;
+  Usage& operator=(Usage&& other) noexcept;
+  ~Usage() { end(); }
+  void end();
+
+ private:
+  InodePtr inode_;
+};
+
+// Alone with an inode: the gate is closed and nobody else is active.
+class Alone {
+ public:
+  Alone() = default;
+  Alone(InodePtr inode, runtime::Semaphore::Permit barrier);
+  Alone(Alone&& other) noexcept = default;
+  Alone& operator=(Alone&& other) noexcept;
+  ~Alone() { end(); }
+  void end();
+
+ private:
+  InodePtr inode_;
+  runtime::Semaphore::Permit barrier_;
+};
+
+class LeaseKeeper {
+ public:
+  // Writes everything delayed of an inode to the chunk servers (not its size to the master).
+  using Flush = std::function<Task<Status>(InodePtr inode)>;
+
+  LeaseKeeper(runtime::Runtime& runtime, observe::Log& log, Session& session, const Options& options,
+              CachePool& pool);
+
+  void on_flush(Flush flush) { flush_ = std::move(flush); }
+  void on_invalidate(FileSystem::Invalidate invalidate) { invalidate_ = std::move(invalidate); }
+
+  InodePtr get(InodeId id);
+  InodePtr find(InodeId id) const;  // null when nothing is held of it
+
+  // Waits until a lease of at least `mode` is held and no recall is in the way.
+  // Errors: kTimeout, kCancelled, those of AcquireLease.
+  Task<Result<Usage>> enter(InodePtr inode, pb::LeaseMode mode, Deadline deadline);
+  // The same, alone.
+  Task<Result<Alone>> enter_alone(InodePtr inode, pb::LeaseMode mode, Deadline deadline);
+  // Waits for a gate that is closed, and counts as active under whatever is held.
+  Task<Result<Usage>> join(InodePtr inode, Deadline deadline);
+  // True while what was learned under `serial` may be told.
+  bool holds(const Inode& inode, std::uint64_t serial) const;
+
+  // A file that was created with its exclusive lease and pin.
+  void install_created(InodePtr inode, const pb::MakeNodeReply& reply, std::uint64_t generation);
+  // Counts a handle; makes sure of lease and pin.
+  Task<Status> open(InodePtr inode, OpenMode mode, Deadline deadline);
+  void release(InodePtr inode, OpenMode mode);
+
+  void recall(pb::RecallLease recall);
+  pb::Reclaim held() const;
+  void session_gone();
+  // Delayed data cannot be written: it is dropped, `error` is reported, the lease goes back unsettled.
+  void abandon(InodePtr inode, Error error);
+
+  // Sends unpins, forgets what is over the limit.
+  void tick();
+  // Gives all leases back after flushing; then no task is left.
+  Task<Status> release_all(Deadline deadline);
+  Task<void> stop();
+
+  // Time enough to outwait a holder that does not answer.
+  Deadline lease_deadline() const;
+
+ private:
+  Task<Status> acquire(InodePtr inode, pb::LeaseMode mode, bool pin, Deadline deadline);
+  Status install(InodePtr inode, const pb::AcquireLeaseReply& reply, std::uint64_t generation,
+                 bool pin);
+  Task<void> serve_recall(pb::RecallLease recall);
+  Task<void> answer_unheld(pb::RecallLease recall);
+  Task<void> invalidate_round(InodePtr inode);
+  Task<void> invalidate(InodePtr inode);
+  Task<Status> quiesce(InodePtr inode, std::uint64_t serial, bool exclusive, Deadline deadline);
+  Task<void> give_back(InodePtr inode, pb::LeaseMode keep);
+  Task<void> give_up(InodePtr inode, LeaseEpoch epoch);
+  Task<void> release_idle(InodePtr inode);
+  Task<void> release_at_end(InodePtr inode, Deadline deadline, Status* result);
+  Task<void> unpin(pb::ClientRequest request);
+  bool usable(const Inode& inode, pb::LeaseMode mode) const;
+  void touch(const InodePtr& inode);
+
+  struct Entry {
+    InodePtr inode;
+    std::list<InodeId>::iterator place;
+  };
+  runtime::Runtime& runtime_;
+  observe::Log& log_;
+  Session& session_;
+  const Options& options_;
+  CachePool& pool_;
+  Flush flush_;
+  FileSystem::Invalidate invalidate_;
+  runtime::TaskGroup tasks_;
+  std::unordered_map<InodeId, Entry, StrongHash> inodes_;
+  std::list<InodeId> order_;  // least recently used first
+  std::set<InodeId> unpins_;
+};
+
+}  // namespace cairn::client

@@ -1,0 +1,267 @@
+#include "client/core/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "client/core/retry.h"
+#include "common/base/limits.h"
+#include "proto/data_plane.pb.h"
+
+namespace cairn::client {
+
+namespace {
+constexpr Duration kProbeAfter = 2s;    // a request without an answer for so long: is the master there?
+constexpr Duration kProbeTimeout = 3s;
+constexpr Duration kRetryFirst = 20ms;
+constexpr Duration kRetryMost = 1s;
+}  // namespace
+
+bool is_mutation(const pb::ClientRequest& request) {
+  switch (request.op_case()) {
+    case pb::ClientRequest::kSetAttr:
+    case pb::ClientRequest::kMakeNode:
+    case pb::ClientRequest::kLink:
+    case pb::ClientRequest::kUnlink:
+    case pb::ClientRequest::kRename:
+    case pb::ClientRequest::kSetXattr:
+    case pb::ClientRequest::kRemoveXattr:
+    case pb::ClientRequest::kOpenChunk:
+    case pb::ClientRequest::kDropPieces:
+    case pb::ClientRequest::kCommitFile:
+      return true;
+    case pb::ClientRequest::kReleaseLease:
+      return request.release_lease().epoch() != 0;
+    default:
+      return false;
+  }
+}
+
+Session::Session(runtime::Runtime& runtime, net::Network& network, observe::Log& log,
+                 const Options& options, Owner& owner)
+    : runtime_(runtime),
+      network_(network),
+      log_(log),
+      options_(options),
+      owner_(owner),
+      tasks_(runtime),
+      changed_(runtime),
+      mutations_(runtime, limits::kSessionRequestsInFlightMax / 2) {}
+
+Session::~Session() { CHECK(channel_ == nullptr); }
+
+Task<Status> Session::start(Deadline deadline) {
+  if (options_.masters.empty()) co_return fail(Code::kInvalidArgument, "no MDS address is known");
+  tasks_.spawn(run());
+  while (channel_ == nullptr) {
+    const bool told = co_await changed_.wait_until(deadline);
+    if (channel_ != nullptr) break;
+    const bool fatal = refusal_.has_value() && (refusal_->code() == Code::kNotAuthenticated ||
+                                                refusal_->code() == Code::kWrongCluster);
+    if (fatal || !told || runtime_.now() >= deadline) {
+      Error error = refusal_.value_or(Error(Code::kTimeout, "no MDS answered"));
+      co_await stop(false, runtime_.now());
+      co_return fail(std::move(error));
+    }
+  }
+  started_ = true;
+  tasks_.spawn(keep_alive());
+  tasks_.spawn(end_dead_sessions());
+  co_return Status();
+}
+
+Task<void> Session::stop(bool clean, Deadline deadline) {
+  if (clean && channel_ != nullptr) {
+    pb::ClientRequest request;
+    request.set_session(session_);
+    request.mutable_close_session();
+    const ChannelPtr channel = channel_;
+    const Result<pb::ClientReply> bye = co_await exchange(channel, &request, deadline);
+    if (!bye.has_value()) log_.warning("closing the session: {}", bye.error().to_string());
+  }
+  stopping_ = true;
+  if (channel_ != nullptr) channel_->close();
+  changed_.notify_all();
+  co_await tasks_.join();
+}
+
+Task<Result<net::Payload>> Session::serve(Session* self, std::uint16_t op, net::Payload request) {
+  if (op != pb::OP_RECALL_LEASE) co_return fail(Code::kUnsupported, "not an op of a client");
+  pb::RecallLease recall;
+  if (!recall.ParseFromString(request.meta)) co_return fail(Code::kProtocol, "bad RecallLease");
+  self->owner_.on_recall(std::move(recall));
+  co_return net::Payload{};
+}
+
+void Session::answered(Instant sent) {
+  last_answer_ = runtime_.now();
+  last_sent_ = std::max(last_sent_, sent);
+  // The master counts from when it heard of us, which is later than we sent; a tenth for drift.
+  valid_until_ = std::max(valid_until_, sent + lease_ * 9 / 10);
+}
+
+void Session::session_gone(std::uint64_t generation) {
+  if (generation != generation_) return;
+  log_.error("session {} is gone: every lease is void, unwritten data of open files is lost", session_);
+  session_ = 0;
+  valid_until_ = Instant();
+  ++generation_;
+  next_seq_ = 1;
+  unanswered_.clear();
+  owner_.on_session_gone();
+  if (channel_ != nullptr) channel_->close();
+  changed_.notify_all();
+}
+
+Task<Result<pb::ClientReply>> Session::exchange(ChannelPtr channel, const pb::ClientRequest* request,
+                                                Deadline deadline) {
+  net::Payload payload;
+  payload.meta = request->SerializeAsString();
+  const Instant sent = runtime_.now();
+  const std::uint64_t id = next_exchange_++;
+  const std::uint64_t generation = generation_;
+  in_flight_.emplace(id, sent);
+  Result<net::Payload> answer =
+      co_await channel->call(pb::OP_CLIENT_REQUEST, std::move(payload), deadline);
+  in_flight_.erase(id);
+  if (!answer.has_value()) {
+    const Code code = answer.error().code();
+    const bool heard = code != Code::kTimeout && code != Code::kConnectionLost &&
+                       code != Code::kUnavailable && code != Code::kSessionGone &&
+                       code != Code::kNotMaster && code != Code::kOverloaded;
+    if (heard && generation == generation_ && session_ != 0) answered(sent);
+    co_return fail(std::move(answer).error());
+  }
+  pb::ClientReply reply;
+  if (!reply.ParseFromString(answer->meta)) co_return fail(Code::kProtocol, "bad ClientReply");
+  const std::uint32_t code = reply.error().code();
+  if (code != 0) {
+    const Code known = is_known_code(code) ? static_cast<Code>(code) : Code::kInternal;
+    if (known != Code::kSessionGone && generation == generation_ && session_ != 0) answered(sent);
+    co_return fail(known, reply.error().message());
+  }
+  if (generation == generation_ && session_ != 0) answered(sent);
+  co_return reply;
+}
+
+bool Session::number(pb::ClientRequest& request, Mutation& mutation) {
+  if (mutation.generation == 0) {
+    mutation.generation = generation_;
+    mutation.seq = next_seq_++;
+    unanswered_.insert(mutation.seq);
+  } else if (mutation.generation != generation_) {
+    return false;
+  }
+  ++mutation.attempts;
+  request.set_seq(mutation.seq);
+  request.set_answered_below(*unanswered_.begin());
+  return true;
+}
+
+Task<Result<pb::ClientReply>> Session::call(pb::ClientRequest request, Deadline deadline) {
+  if (!is_mutation(request)) {
+    Result<pb::ClientReply> reply = co_await call_numbered(std::move(request), deadline, nullptr);
+    co_return reply;
+  }
+  const runtime::Semaphore::Permit permit = co_await mutations_.acquire(1);
+  Mutation mutation;
+  Result<pb::ClientReply> reply = co_await call_numbered(std::move(request), deadline, &mutation);
+  // Given up or answered: either way the master may forget it, and refuses a late copy.
+  if (mutation.generation == generation_) unanswered_.erase(mutation.seq);
+  co_return reply;
+}
+
+Task<Result<pb::ClientReply>> Session::call_numbered(pb::ClientRequest request, Deadline deadline,
+                                                     Mutation* mutation) {
+  Backoff backoff(kRetryFirst, kRetryMost);
+  for (;;) {
+    if (stopping_) co_return fail(Code::kCancelled, "the mount is being stopped");
+    if (runtime_.now() >= deadline) co_return fail(Code::kTimeout, "the MDS did not answer in time");
+    if (channel_ == nullptr || !channel_->is_open()) {
+      co_await changed_.wait_until(deadline);
+      continue;
+    }
+    if (mutation != nullptr && !number(request, *mutation)) {
+      co_return fail(Code::kSessionGone, "the session ended before the MDS answered");
+    }
+    request.set_session(session_);
+    const std::uint64_t generation = generation_;
+    const ChannelPtr channel = channel_;
+    Result<pb::ClientReply> reply = co_await exchange(channel, &request, deadline);
+    if (reply.has_value()) co_return reply;
+    switch (judge(reply.error())) {
+      case Verdict::kFinal:
+        co_return reply;
+      case Verdict::kSessionGone:
+        session_gone(generation);
+        // Sent once and refused: it was not done, so the next session may do it.
+        if (mutation != nullptr && mutation->attempts == 1) *mutation = Mutation();
+        continue;
+      case Verdict::kReconnect:
+        channel->close();
+        break;
+      case Verdict::kAgain:
+        break;
+    }
+    if (stopping_) continue;
+    const Deadline again = std::min(deadline, runtime_.after(backoff.next(runtime_.random())));
+    co_await runtime::sleep_until(runtime_, again);
+  }
+}
+
+Task<Status> Session::call_once(pb::ClientRequest request, Deadline deadline) {
+  if (channel_ == nullptr) co_return fail(Code::kUnavailable, "not connected");
+  request.set_session(session_);
+  const ChannelPtr channel = channel_;
+  const Result<pb::ClientReply> reply = co_await exchange(channel, &request, deadline);
+  if (!reply.has_value()) co_return fail(reply.error());
+  co_return Status();
+}
+
+Task<void> Session::keep_alive() {
+  while (!stopping_) {
+    const Deadline tick = runtime_.after(std::min<Duration>(1s, lease_ / 8));
+    while (!stopping_ && runtime_.now() < tick) co_await changed_.wait_until(tick);
+    if (stopping_ || channel_ == nullptr) continue;
+    const Instant now = runtime_.now();
+    const bool idle = now - last_sent_ >= lease_ / 4;
+    const bool silent = !in_flight_.empty() && now - in_flight_.begin()->second >= kProbeAfter &&
+                        now - last_answer_ >= kProbeAfter;
+    if (!idle && !silent) continue;
+    pb::ClientRequest request;
+    *request.mutable_keep_alive() = owner_.statistics();
+    request.set_session(session_);
+    const std::uint64_t generation = generation_;
+    const ChannelPtr channel = channel_;
+    const Deadline deadline = runtime_.after(kProbeTimeout);
+    const Result<pb::ClientReply> reply = co_await exchange(channel, &request, deadline);
+    if (reply.has_value()) continue;
+    const Verdict verdict = judge(reply.error());
+    if (verdict == Verdict::kSessionGone) session_gone(generation);
+    if (verdict == Verdict::kReconnect || reply.error().code() == Code::kTimeout) channel->close();
+  }
+}
+
+Task<void> Session::end_dead_sessions() {
+  if (!options_.process_alive) co_return;
+  const std::uint64_t own = session_;
+  pb::ClientRequest list;
+  list.mutable_list_host_sessions()->set_host_id(options_.host_id.raw());
+  const Deadline deadline = runtime_.after(options_.operation_timeout);
+  const Result<pb::ClientReply> reply = co_await call(std::move(list), deadline);
+  if (!reply.has_value()) co_return;
+  for (const auto& entry : reply->list_host_sessions().sessions()) {
+    if (stopping_) co_return;
+    if (entry.session() == own || entry.session() == session_) continue;
+    if (options_.process_alive(entry.process())) continue;
+    pb::ClientRequest end;
+    end.mutable_end_dead_session()->set_session(entry.session());
+    end.mutable_end_dead_session()->set_process(entry.process());
+    end.mutable_end_dead_session()->set_host_id(options_.host_id.raw());
+    const Deadline until = runtime_.after(options_.operation_timeout);
+    const Result<pb::ClientReply> ended = co_await call(std::move(end), until);
+    log_.info("session {} was left by a process that is gone ({}): {}", entry.session(), entry.process(),
+              ended.has_value() ? std::string("ended") : ended.error().to_string());
+  }
+}
+
+}  // namespace cairn::client

@@ -1,0 +1,121 @@
+// Session: one mount's life with the master: connects, opens or resumes the session, keeps it alive,
+// carries requests, brings recalls.
+//
+// Owns:     the channel to the master, the numbers of mutations.
+// Promises: a mutation is done exactly once, over lost connections and restarts of the MDS (same seq
+//           until answered); reads are repeated until answered; call() ends at its deadline.
+//           After a lost connection it tries all masters for ever, until stop().
+// Requires: the loop of `runtime`; start() first; co_await stop() before it dies.
+// Limits:   half of limits::kSessionRequestsInFlightMax mutations at a time; more wait.
+// Errors:   kTimeout (deadline), kSessionGone (a mutation whose outcome nobody can tell any more),
+//           kCancelled (stop()), or what the master answered.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "client/core/event.h"
+#include "client/core/file_system.h"
+#include "common/net/channel.h"
+#include "common/runtime/semaphore.h"
+#include "common/runtime/task_group.h"
+#include "proto/mds_client.pb.h"
+
+namespace cairn::client {
+
+class Session {
+ public:
+  // What the session tells the mount. None of these may suspend.
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    virtual void on_recall(pb::RecallLease recall) = 0;
+    // Everything held now, for a master that forgot it.
+    virtual pb::Reclaim held() const = 0;
+    // The session ended: every lease is void. A new session follows.
+    virtual void on_session_gone() = 0;
+    virtual pb::KeepAlive statistics() const = 0;
+  };
+
+  Session(runtime::Runtime& runtime, net::Network& network, observe::Log& log,
+          const Options& options, Owner& owner);
+  ~Session();
+
+  // Connects and opens the session. Errors: kUnavailable, kTimeout, kNotAuthenticated, kWrongCluster.
+  Task<Status> start(Deadline deadline);
+  // Says good-bye when `clean`; ends every call under way with kCancelled.
+  Task<void> stop(bool clean, Deadline deadline);
+
+  Task<Result<pb::ClientReply>> call(pb::ClientRequest request, Deadline deadline);
+  // At most one attempt reaches the master: for requests that must not be repeated.
+  Task<Status> call_once(pb::ClientRequest request, Deadline deadline);
+
+  // True while leases may be trusted by the local clock.
+  bool valid() const { return session_ != 0 && runtime_.now() < valid_until_; }
+  // Resumes when valid() may have changed.
+  Task<bool> wait_change(Deadline deadline) { return changed_.wait_until(deadline); }
+  // Grows with each new session: what was granted under an older one is void.
+  std::uint64_t generation() const { return generation_; }
+  InodeId root() const { return root_; }
+  Duration lease() const { return lease_; }
+  bool stopping() const { return stopping_; }
+
+ private:
+  using ChannelPtr = std::shared_ptr<net::Channel>;
+  struct Mutation {
+    std::uint64_t seq = 0;
+    std::uint64_t generation = 0;
+    unsigned attempts = 0;
+  };
+
+  static Task<Result<net::Payload>> serve(Session* self, std::uint16_t op, net::Payload request);
+  Task<void> run();
+  Task<Result<ChannelPtr>> connect(net::Address to);
+  Task<Status> open(ChannelPtr channel);
+  Task<Status> open_new_or_resume(ChannelPtr channel, std::uint64_t resume);
+  Task<Status> reclaim(ChannelPtr channel, bool must);
+  Task<void> retire(ChannelPtr channel);
+  Task<void> keep_alive();
+  Task<void> end_dead_sessions();
+  Task<Result<pb::ClientReply>> exchange(ChannelPtr channel, const pb::ClientRequest* request,
+                                         Deadline deadline);
+  Task<Result<pb::ClientReply>> call_numbered(pb::ClientRequest request, Deadline deadline,
+                                              Mutation* mutation);
+  bool number(pb::ClientRequest& request, Mutation& mutation);
+  void answered(Instant sent);
+  void session_gone(std::uint64_t generation);
+
+  runtime::Runtime& runtime_;
+  net::Network& network_;
+  observe::Log& log_;
+  const Options& options_;
+  Owner& owner_;
+  runtime::TaskGroup tasks_;
+  Event changed_;
+  runtime::Semaphore mutations_;
+
+  ChannelPtr channel_;  // open and with a session, or null
+  std::uint64_t session_ = 0;
+  std::uint64_t generation_ = 1;
+  InodeId root_ = kRootInode;
+  Duration lease_ = std::chrono::milliseconds(60'000);
+  Instant valid_until_;
+  Instant last_sent_;    // of the newest answered request
+  Instant last_answer_;
+  std::uint64_t next_seq_ = 1;
+  std::set<std::uint64_t> unanswered_;
+  std::uint64_t next_exchange_ = 1;
+  std::map<std::uint64_t, Instant> in_flight_;
+  std::optional<Error> refusal_;     // start(): why the last attempt failed
+  bool started_ = false;
+  bool was_connected_ = false;
+  bool stopping_ = false;
+};
+
+// True for requests that change replicated state and so carry a seq.
+bool is_mutation(const pb::ClientRequest& request);
+
+}  // namespace cairn::client

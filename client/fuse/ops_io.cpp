@@ -1,0 +1,144 @@
+#include "client/fuse/ops_io.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "client/fuse/call.h"
+#include "client/fuse/device_thread.h"
+#include "client/fuse/kernel_cache.h"
+#include "client/fuse/server.h"
+#include "common/base/limits.h"
+
+namespace cairn::client::fuse {
+
+namespace {
+
+bool is_direct(Server* server, std::uint64_t number) {
+  const FileHandle* const handle = server->files().find(number);
+  return handle != nullptr && handle->direct;
+}
+
+struct ReadOrder {
+  InodeId inode;
+  std::uint64_t handle = 0;
+  FileRange range;
+  bool direct = false;
+};
+
+Task<void> read_file(Server* server, fuse_req_t request, ReadOrder order) {
+  Call call(server, request);
+  if (!order.direct && !is_direct(server, order.handle)) {
+    server->writes().on_read(order.inode, order.range);
+  }
+  const Result<std::vector<Buffer>> parts = co_await server->fs().read(
+      order.inode, FileOffset(order.range.offset), order.range.length);
+  if (parts.has_value()) {
+    call.data(*parts, order.range.length);
+  } else {
+    call.error(parts.error());
+  }
+}
+
+void on_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
+             fuse_file_info* file) {
+  Server* const server = Server::admit(request);
+  if (server == nullptr) return;
+  const ReadOrder order{.inode = InodeId::from_raw(inode),
+                        .handle = file->fh,
+                        .range = {static_cast<std::uint64_t>(offset), size},
+                        .direct = (file->flags & O_DIRECT) != 0};
+  server->start(read_file(server, request, order));
+}
+
+struct WriteOrder {
+  InodeId inode;
+  std::uint64_t handle = 0;
+  std::uint64_t offset = 0;
+  bool append = false;
+  bool sync = false;
+};
+
+Task<Status> write_and_sync(Server* server, WriteOrder order, Bytes bytes) {
+  const Status written =
+      co_await server->fs().write(order.inode, FileOffset(order.offset), bytes, order.append);
+  if (!written.has_value() || !order.sync) co_return written;
+  const Status synced = co_await server->fs().fsync(order.inode);
+  co_return synced;
+}
+
+Task<void> write_file(Server* server, fuse_req_t request, WriteOrder order, WriteBytes bytes) {
+  constexpr FileRange kWholeFile{0, std::numeric_limits<std::uint64_t>::max()};
+  const Bytes view = bytes.bytes();
+  Call call(server, request, view.size());
+  const FileRange range = order.append ? kWholeFile : FileRange{order.offset, view.size()};
+  const WritesUnderWay::Write under_way = server->writes().begin(order.inode, range);
+  const Status written = co_await write_and_sync(server, order, view);
+  const std::vector<FileRange> stale = server->writes().end(under_way);
+  for (const FileRange& pages : stale) {
+    co_await server->kernel_cache().invalidate_range(order.inode,
+                                                     static_cast<std::int64_t>(pages.offset),
+                                                     static_cast<std::int64_t>(pages.length));
+  }
+  if (!written.has_value()) {
+    call.error(written.error());
+    co_return;
+  }
+  call.written(view.size());
+  // O_APPEND was set after the open: the kernel keeps the bytes where it believes the end was.
+  if (order.append && !is_direct(server, order.handle)) {
+    co_await server->kernel_cache().invalidate(order.inode);
+  }
+}
+
+void on_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
+              off_t offset, fuse_file_info* file) {
+  Server* const server = Server::admit(request, size);
+  if (server == nullptr) return;
+  const WriteOrder order{
+      .inode = InodeId::from_raw(inode),
+      .handle = file->fh,
+      .offset = static_cast<std::uint64_t>(offset),
+      // Pages of a mapping go where they are, whatever the file was opened for.
+      .append = (file->flags & O_APPEND) != 0 && file->writepage == 0,
+      .sync = (file->flags & (O_SYNC | O_DSYNC)) != 0};
+  const Bytes bytes = std::as_bytes(std::span(data, size));
+  server->start(write_file(server, request, order, DeviceThread::take_current(bytes)));
+}
+
+Task<void> flush(Server* server, fuse_req_t request, InodeId inode) {
+  Call call(server, request);
+  const Status done = co_await server->fs().flush(inode);
+  call.status(done);
+}
+
+void on_flush(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
+  Server* const server = Server::admit(request);
+  if (server == nullptr) return;
+  server->start(flush(server, request, InodeId::from_raw(inode)));
+}
+
+// fdatasync() too: the size must be durable with the bytes, and times cost nothing more.
+Task<void> fsync(Server* server, fuse_req_t request, InodeId inode) {
+  Call call(server, request);
+  const Status done = co_await server->fs().fsync(inode);
+  call.status(done);
+}
+
+void on_fsync(fuse_req_t request, fuse_ino_t inode, int, fuse_file_info*) {
+  Server* const server = Server::admit(request);
+  if (server == nullptr) return;
+  server->start(fsync(server, request, InodeId::from_raw(inode)));
+}
+
+}  // namespace
+
+void add_io_ops(fuse_lowlevel_ops& ops) {
+  ops.read = on_read;
+  ops.write = on_write;
+  ops.flush = on_flush;
+  ops.fsync = on_fsync;
+}
+
+}  // namespace cairn::client::fuse

@@ -1,0 +1,236 @@
+#include "common/erasure/codec.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+
+#include "common/base/limits.h"
+#include "common/base/prng.h"
+
+namespace cairn::erasure {
+namespace {
+
+constexpr CodePath kPaths[] = {CodePath::kSelected, CodePath::kPortable};
+
+struct Code {
+  unsigned data;
+  unsigned parity;
+};
+
+std::vector<Code> allowed_codes() {
+  std::vector<Code> codes{{1, 0}};
+  for (unsigned copies = 2; copies <= 5; ++copies) codes.push_back({1, copies - 1});
+  codes.push_back({1, limits::kReplicasMax - 1});
+  for (unsigned m = 2; m <= limits::kDataPiecesMax; ++m) {
+    for (unsigned n = 1; n <= limits::kParityPiecesMax && n < m; ++n) codes.push_back({m, n});
+  }
+  return codes;
+}
+
+// Pieces of `length` bytes at odd addresses, so that no alignment is taken for granted, with guard
+// bytes between them.
+class Pieces {
+ public:
+  Pieces(unsigned count, std::size_t length)
+      : count_(count), length_(length), stride_((length + 32) | 1U), bytes_(stride_ * count + 1) {
+    std::fill(bytes_.begin(), bytes_.end(), kGuard);
+    for (unsigned i = 0; i < count; ++i) pointers_.push_back(bytes_.data() + 1 + stride_ * i);
+  }
+
+  std::byte* at(unsigned i) { return pointers_[i]; }
+  std::span<std::byte* const> all() const { return pointers_; }
+  std::span<std::byte* const> from(unsigned i) const { return all().subspan(i); }
+  std::vector<const std::byte*> first(unsigned n) const {
+    return {pointers_.begin(), pointers_.begin() + n};
+  }
+  void fill(unsigned i, Prng& prng) {
+    for (std::size_t x = 0; x < length_; ++x) at(i)[x] = static_cast<std::byte>(prng.below(256));
+  }
+  void erase(unsigned i) { std::memset(at(i), 0x5e, length_); }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+  void restore(const Pieces& other) { bytes_ = other.bytes_; refresh(); }
+  bool guards_intact() const {
+    for (unsigned i = 0; i < count_; ++i) {
+      for (std::size_t x = length_; x < stride_; ++x) {
+        if (pointers_[i][x] != kGuard) return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::byte kGuard{0xa7};
+  void refresh() {
+    for (unsigned i = 0; i < count_; ++i) pointers_[i] = bytes_.data() + 1 + stride_ * i;
+  }
+
+  unsigned count_;
+  std::size_t length_;
+  std::size_t stride_;
+  std::vector<std::byte> bytes_;
+  std::vector<std::byte*> pointers_;
+};
+
+Pieces encoded(const Codec& codec, std::size_t length, Prng& prng) {
+  Pieces pieces(codec.data() + codec.parity(), length);
+  for (unsigned i = 0; i < codec.data(); ++i) pieces.fill(i, prng);
+  const std::vector<const std::byte*> data = pieces.first(codec.data());
+  codec.encode(data, pieces.from(codec.data()), length);
+  return pieces;
+}
+
+// Loses `lost`, rebuilds it, and expects the very bytes back with nothing else touched.
+void expect_rebuilt(const Codec& codec, const Pieces& original, Pieces& scratch, PieceMask lost,
+                    std::size_t length) {
+  const unsigned count = codec.data() + codec.parity();
+  const PieceMask all = (PieceMask{1} << count) - 1;
+  for (unsigned i = 0; i < count; ++i) {
+    if ((lost >> i & 1U) != 0) scratch.erase(i);
+  }
+  const Status status = codec.rebuild(all & ~lost, lost, scratch.all(), length);
+  ASSERT_TRUE(status.has_value());
+  ASSERT_TRUE(scratch.bytes() == original.bytes())
+      << codec.data() << "+" << codec.parity() << " lost " << lost << " length " << length;
+}
+
+// Every pattern of at most N losses, wide codes too: 17+4 has 7547 of them.
+void expect_every_loss_rebuilt(CodePath path, const Code& code) {
+  constexpr std::size_t kLength = 67;  // a SIMD step and a tail
+  Prng prng(code.data * 100 + code.parity);
+  const auto codec = Codec::get(code.data, code.parity, path);
+  const Pieces original = encoded(*codec, kLength, prng);
+  Pieces scratch(code.data + code.parity, kLength);
+  scratch.restore(original);
+  const PieceMask end = PieceMask{1} << (code.data + code.parity);
+  for (PieceMask lost = 1; lost < end; ++lost) {
+    if (static_cast<unsigned>(std::popcount(lost)) > code.parity) continue;
+    expect_rebuilt(*codec, original, scratch, lost, kLength);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(Codec, RebuildsEveryLossPatternOfEveryCodeOnTheSelectedPath) {
+  for (const Code& code : allowed_codes()) {
+    expect_every_loss_rebuilt(CodePath::kSelected, code);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Codec, RebuildsEveryLossPatternOfEveryCodeOnThePortablePath) {
+  for (const Code& code : allowed_codes()) {
+    expect_every_loss_rebuilt(CodePath::kPortable, code);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Codec, RebuildsAtEveryLengthAndAnyAlignment) {
+  Prng prng(3);
+  constexpr std::size_t kLengths[] = {1,  2,  15, 16, 17,  31,  32,  33,  63,   64,
+                                      65, 95, 96, 97, 127, 128, 129, 255, 4095, 4096};
+  for (const CodePath path : kPaths) {
+    for (const Code& code : {Code{1, 2}, Code{2, 1}, Code{4, 2}, Code{5, 3}, Code{17, 4}}) {
+      const auto codec = Codec::get(code.data, code.parity, path);
+      for (const std::size_t length : kLengths) {
+        const Pieces original = encoded(*codec, length, prng);
+        ASSERT_TRUE(original.guards_intact());
+        Pieces scratch(code.data + code.parity, length);
+        scratch.restore(original);
+        PieceMask lost = 0;
+        for (unsigned n = 0; n < code.parity; ++n) {
+          lost |= PieceMask{1} << prng.below(code.data + code.parity);
+        }
+        expect_rebuilt(*codec, original, scratch, lost, length);
+        ASSERT_TRUE(scratch.guards_intact());
+      }
+    }
+  }
+}
+
+// All pieces of `have` beyond the first M are ignored, and wanted pieces need not be all the lost ones.
+TEST(Codec, RebuildsPartOfTheLossFromAnyPiecesThatAreEnough) {
+  Prng prng(17);
+  for (int round = 0; round < 3000; ++round) {
+    const auto codec = Codec::get(6, 4);
+    const Pieces original = encoded(*codec, 40, prng);
+    Pieces scratch(10, 40);
+    scratch.restore(original);
+    const auto have = static_cast<PieceMask>(prng.below(1U << 10));
+    const auto want = static_cast<PieceMask>(prng.below(1U << 10));
+    for (unsigned i = 0; i < 10; ++i) {
+      if ((have >> i & 1U) == 0) scratch.erase(i);
+    }
+    const Status status = codec->rebuild(have, want, scratch.all(), 40);
+    if (std::popcount(have) < 6) {
+      ASSERT_EQ(status.error().code(), cairn::Code::kTooFewPieces);
+      continue;
+    }
+    ASSERT_TRUE(status.has_value());
+    for (unsigned i = 0; i < 10; ++i) {
+      if (((have | want) >> i & 1U) == 0) continue;
+      Pieces expected(10, 40);
+      expected.restore(original);
+      ASSERT_EQ(std::memcmp(scratch.at(i), expected.at(i), 40), 0) << have << " " << want;
+    }
+  }
+}
+
+TEST(Codec, DeltasEqualReencoding) {
+  Prng prng(11);
+  for (const CodePath path : kPaths) {
+    for (const Code& code : allowed_codes()) {
+      const auto codec = Codec::get(code.data, code.parity, path);
+      for (const std::size_t length : {std::size_t{1}, std::size_t{63}, std::size_t{64},
+                                       std::size_t{333}, std::size_t{4096}}) {
+        Pieces pieces = encoded(*codec, length, prng);
+        const auto index = static_cast<std::uint8_t>(prng.below(code.data));
+        std::vector<std::byte> delta(pieces.at(index), pieces.at(index) + length);
+        pieces.fill(index, prng);
+        for (std::size_t x = 0; x < length; ++x) delta[x] ^= pieces.at(index)[x];
+        codec->apply_delta(PieceIndex(index), delta.data(), pieces.from(code.data), length);
+
+        Pieces expected(code.data + code.parity, length);
+        expected.restore(pieces);
+        codec->encode(expected.first(code.data), expected.from(code.data), length);
+        ASSERT_TRUE(pieces.bytes() == expected.bytes())
+            << code.data << "+" << code.parity << " length " << length;
+      }
+    }
+  }
+}
+
+// The coefficients are format: pieces on disk depend on them.
+TEST(Codec, CoefficientsAreThoseOfGeneratorVersionOne) {
+  const auto xors = Codec::get(9, 1);
+  for (unsigned i = 0; i < 9; ++i) EXPECT_EQ(xors->coefficient(0, i), 1);
+  const auto pq = Codec::get(10, 2);
+  for (unsigned i = 0; i < 10; ++i) EXPECT_EQ(pq->coefficient(0, i), 1);
+  EXPECT_EQ(pq->coefficient(1, 7), 0x80);
+  EXPECT_EQ(pq->coefficient(1, 8), 0x1d);
+  EXPECT_EQ(pq->coefficient(1, 9), 0x3a);
+  // 1 / (x + y): 1/4, 1/5 and 1/7 modulo 0x11d.
+  const auto cauchy = Codec::get(4, 3);
+  EXPECT_EQ(cauchy->coefficient(0, 0), 0x47);
+  EXPECT_EQ(cauchy->coefficient(1, 0), 0xa7);
+  EXPECT_EQ(cauchy->coefficient(0, 3), 0xba);
+}
+
+TEST(Codec, NeedsMPieces) {
+  const auto codec = Codec::get(3, 2);
+  Pieces pieces(5, 8);
+  EXPECT_EQ(codec->rebuild(0b00011, 0b00100, pieces.all(), 8).error().code(),
+            cairn::Code::kTooFewPieces);
+  EXPECT_TRUE(codec->rebuild(0b00111, 0b00001, pieces.all(), 8).has_value());
+}
+
+TEST(Codec, IsSharedByCode) {
+  EXPECT_EQ(Codec::get(4, 2), Codec::get(4, 2));
+  EXPECT_NE(Codec::get(4, 2), Codec::get(5, 2));
+}
+
+TEST(SelfTest, PassesOnThisProcessor) {
+  const Status status = self_test();
+  EXPECT_TRUE(status.has_value()) << (status ? "" : status.error().to_string());
+}
+
+}  // namespace
+}  // namespace cairn::erasure

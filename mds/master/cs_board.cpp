@@ -1,0 +1,102 @@
+#include "mds/master/cs_board.h"
+
+namespace cairn::mds::master {
+
+std::string_view cs_state_text(CsState state) {
+  switch (state) {
+    case CsState::kActive: return "active";
+    case CsState::kInactive: return "inactive";
+    case CsState::kOffline: return "offline";
+  }
+  return "unknown";
+}
+
+void CsBoard::put(pb::CsRecord record, Instant now) {
+  const auto [at, fresh] = entries_.try_emplace(record.id());
+  if (fresh) at->second.last_seen = now;
+  at->second.record = std::move(record);
+}
+
+CsEntry* CsBoard::find(std::uint32_t cs_id) {
+  const auto at = entries_.find(cs_id);
+  return at == entries_.end() ? nullptr : &at->second;
+}
+
+const CsEntry* CsBoard::find(std::uint32_t cs_id) const {
+  const auto at = entries_.find(cs_id);
+  return at == entries_.end() ? nullptr : &at->second;
+}
+
+void CsBoard::registered(std::uint32_t cs_id, std::string version, Instant now) {
+  CsEntry* entry = find(cs_id);
+  if (entry == nullptr) return;
+  entry->registered = true;
+  entry->version = std::move(version);
+  entry->failure.clear();
+  entry->last_seen = now;
+}
+
+void CsBoard::heartbeat(std::uint32_t cs_id, pb::CsStatistics statistics, std::string failure,
+                        Instant now) {
+  CsEntry* entry = find(cs_id);
+  if (entry == nullptr) return;
+  entry->last_seen = now;
+  entry->failure = std::move(failure);
+  entry->rates.add(now, {statistics.bytes_read(), statistics.bytes_written()});
+  entry->statistics = std::move(statistics);
+}
+
+CsState CsBoard::state(const CsEntry& entry, Instant now) const {
+  if (!entry.failure.empty()) return CsState::kOffline;
+  const Duration silent = now - entry.last_seen;
+  if (silent >= offline_after_) return CsState::kOffline;
+  return entry.registered && silent < inactive_after_ ? CsState::kActive : CsState::kInactive;
+}
+
+CsState CsBoard::state_of(std::uint32_t cs_id, Instant now) const {
+  const CsEntry* entry = find(cs_id);
+  return entry == nullptr ? CsState::kOffline : state(*entry, now);
+}
+
+void CsBoard::forgive(Duration gap) {
+  for (auto& [id, entry] : entries_) entry.last_seen = entry.last_seen + gap;
+}
+
+std::string CsBoard::address(std::uint32_t cs_id) const {
+  const CsEntry* entry = find(cs_id);
+  return entry == nullptr ? std::string() : entry->record.address();
+}
+
+void CsBoard::fill_addresses(pb::Chunk* chunk) const {
+  for (pb::Piece& piece : *chunk->mutable_pieces()) {
+    if (piece.cs_id() != 0) piece.set_address(address(piece.cs_id()));
+  }
+}
+
+std::vector<placement::Candidate> CsBoard::candidates(Instant now) const {
+  std::vector<placement::Candidate> all;
+  for (const auto& [id, entry] : entries_) {
+    // Before its first heartbeat a CS has told no free space: it gets nothing yet.
+    all.push_back(placement::Candidate{.cs = NodeId::from_raw(id),
+                                       .host = HostId::from_raw(entry.record.host_id()),
+                                       .tier = entry.record.tier(),
+                                       .active = state(entry, now) == CsState::kActive,
+                                       .free_bytes = entry.statistics.free_bytes(),
+                                       .space_bytes = entry.statistics.space_bytes(),
+                                       .pieces = entry.statistics.pieces()});
+  }
+  return all;
+}
+
+std::vector<CsBoard::Change> CsBoard::take_changes(Instant now) {
+  std::vector<Change> changes;
+  for (auto& [id, entry] : entries_) {
+    const CsState after = state(entry, now);
+    if (after == entry.reported) continue;
+    changes.push_back(Change{.cs_id = id, .before = entry.reported, .after = after});
+    entry.reported = after;
+  }
+  return changes;
+}
+
+}  // namespace cairn::mds::master

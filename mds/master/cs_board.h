@@ -1,0 +1,72 @@
+// CsBoard: what the master knows of the chunk servers: the table's records plus heartbeats.
+//
+// States: active (heard within cs_inactive_after), inactive (silent for longer, or never heard since
+//         the master started), offline (silent for cs_offline_after, or its disk failed).
+// Pure memory: time enters as an argument.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/time.h"
+#include "mds/master/chunk_health.h"
+#include "mds/master/rate_window.h"
+#include "mds/placement/planner.h"
+#include "proto/log_record.pb.h"
+
+namespace cairn::mds::master {
+
+std::string_view cs_state_text(CsState state);
+
+struct CsEntry {
+  pb::CsRecord record;
+  pb::CsStatistics statistics;
+  std::string failure;           // its disk failed: why
+  std::string version;
+  bool registered = false;       // in this life of the master
+  Instant last_seen;             // start of the master when it was never heard
+  CsState reported = CsState::kInactive;   // the state the last event told
+  RateWindow<2> rates;           // bytes read, bytes written
+};
+
+class CsBoard {
+ public:
+  CsBoard(Duration inactive_after, Duration offline_after)
+      : inactive_after_(inactive_after), offline_after_(offline_after) {}
+
+  // A record of the table, at start or when it changed.
+  void put(pb::CsRecord record, Instant now);
+  CsEntry* find(std::uint32_t cs_id);
+  const CsEntry* find(std::uint32_t cs_id) const;
+  const std::map<std::uint32_t, CsEntry>& all() const { return entries_; }
+
+  void registered(std::uint32_t cs_id, std::string version, Instant now);
+  void heartbeat(std::uint32_t cs_id, pb::CsStatistics statistics, std::string failure, Instant now);
+  CsState state(const CsEntry& entry, Instant now) const;
+  CsState state_of(std::uint32_t cs_id, Instant now) const;
+  // The process was stopped for `gap`: nobody could be heard.
+  void forgive(Duration gap);
+
+  // Data-plane address; empty when unknown.
+  std::string address(std::uint32_t cs_id) const;
+  void fill_addresses(pb::Chunk* chunk) const;
+  std::vector<placement::Candidate> candidates(Instant now) const;
+
+  // CSs whose state is another than at the last call, with the old state.
+  struct Change {
+    std::uint32_t cs_id = 0;
+    CsState before = CsState::kInactive;
+    CsState after = CsState::kInactive;
+  };
+  std::vector<Change> take_changes(Instant now);
+
+ private:
+  Duration inactive_after_;
+  Duration offline_after_;
+  std::map<std::uint32_t, CsEntry> entries_;
+};
+
+}  // namespace cairn::mds::master

@@ -1,0 +1,42 @@
+// What the parts of the master share: the outside, the tables and the door to the log.
+#pragma once
+
+#include "common/base/ids.h"
+#include "common/base/limits.h"
+#include "common/base/time.h"
+#include "common/kv/kv.h"
+#include "common/net/channel.h"
+#include "common/net/stream.h"
+#include "common/observe/log.h"
+#include "common/runtime/runtime.h"
+#include "common/runtime/task_group.h"
+#include "mds/master/commands.h"
+
+namespace cairn::mds::master {
+
+struct Settings {
+  NodeId mds_id = kFirstMdsId;
+  std::string cluster;
+  ClusterId cluster_id;
+  net::Credentials credentials;
+  Duration lease = std::chrono::milliseconds(limits::kLeaseMsDefault);
+  Duration heartbeat = 1s;
+  Duration cs_inactive_after = 4s;     // three heartbeats missed
+  Duration cs_offline_after = 5min;
+  Duration cs_call = 3s;               // one Seal or Resolve
+  Duration recall_repeat = 5s;         // a recall is sent again after this
+  Duration background_step = 1s;       // expiry, liveness, purging
+};
+
+struct Environment {
+  runtime::Runtime& runtime;
+  net::Network& network;
+  observe::Log& log;
+  const kv::Reader& tables;
+  Commands& commands;
+  runtime::TaskGroup& tasks;           // joined by Master::stop()
+  const Settings& settings;
+  const bool& stopping;                // loops end when it turns true
+};
+
+}  // namespace cairn::mds::master

@@ -1,0 +1,67 @@
+// Recovery: makes the chunks of a lost writer whole again: begin, seal, decide, resolve, finish.
+// docs/protocols/data-path.md, "When the writer is lost".
+//
+// Promises: recover_inode() ends well only when no chunk of the inode is open any more; it tries until then.
+//           Repeating it is harmless; several who ask for one inode share the work.
+// Limits:   kParallel chunks at a time.
+// Errors:   kCancelled (the master stops), and those of the log.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "common/runtime/completion.h"
+#include "common/runtime/semaphore.h"
+#include "mds/master/cs_board.h"
+#include "mds/master/cs_links.h"
+#include "mds/master/environment.h"
+#include "mds/master/resolver.h"
+
+namespace cairn::mds::master {
+
+class Recovery {
+ public:
+  static constexpr std::uint64_t kParallel = 16;
+  Recovery(Environment env, CsLinks& links, const CsBoard& cs_board)
+      : env_(env), links_(links), cs_board_(cs_board), budget_(env.runtime, kParallel) {}
+
+  Task<Status> recover_inode(InodeId inode);
+  // Inodes under recovery, for people.
+  std::size_t running() const { return running_.size(); }
+
+ private:
+  // What must not be forgotten between attempts: a piece that was resolved cannot tell any more what it
+  // had, and what was decided stays decided.
+  struct Memory {
+    std::map<unsigned, PieceReport> first_reports;
+    std::map<OpName, bool> forward;
+  };
+  // One chunk at its recovery version.
+  struct Sealing {
+    pb::Chunk chunk;
+    std::uint64_t epoch = 0;
+    std::vector<std::optional<PieceReport>> reports;   // by piece; nullopt: not reachable
+    std::vector<bool> absent;                          // reachable, but never heard of the piece
+    std::vector<bool> resolved;
+    std::vector<OpName> forward;
+  };
+
+  Task<Status> recover_chunks(InodeId inode);
+  static Task<void> recover_one(Recovery* self, ChunkId chunk, Status* outcome);
+  Task<Status> recover_chunk(ChunkId chunk);
+  Task<Status> attempt(ChunkId chunk, Memory* memory);
+  static Task<void> seal_piece(Recovery* self, Sealing* sealing, unsigned piece);
+  static Task<void> resolve_piece(Recovery* self, Sealing* sealing, unsigned piece);
+  Status decide(Sealing* sealing, Memory* memory);
+  Task<Status> finish(Sealing* sealing);
+
+  Environment env_;
+  CsLinks& links_;
+  const CsBoard& cs_board_;
+  runtime::Semaphore budget_;
+  std::map<InodeId, std::vector<runtime::Completion<Status>>> running_;
+};
+
+}  // namespace cairn::mds::master

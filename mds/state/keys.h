@@ -1,0 +1,102 @@
+// Keys of the MDS tables: one letter for the table, then ids as big-endian numbers, so that keys order
+// as the ids do and everything of one inode, session or chunk server lies together.
+// docs/formats/mds-tables.md has every table with a worked example; the bytes are golden-tested.
+//
+// Promises: encode and decode are inverse; two tables never share a key.
+// Limits:   names are the tail of their key and may hold any byte.
+// Errors:   a decoder answers nullopt for bytes that are no key of its table.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "common/base/ids.h"
+
+namespace cairn::mds::state::keys {
+
+enum class Table : char {
+  kApplied = 'A',       // -> slot
+  kCluster = 'C',       // -> ClusterRecord
+  kCounters = 'N',      // -> Counters
+  kInode = 'I',         // inode -> InodeRecord
+  kDentry = 'D',        // parent, name -> DentryRecord
+  kXattr = 'X',         // inode, name -> value
+  kChunk = 'K',         // chunk -> Chunk
+  kChunkAt = 'M',       // inode, index -> chunk
+  kOpenChunk = 'W',     // inode, index -> chunk, while writer_epoch is set
+  kPieceOn = 'P',       // cs, chunk, piece -> "": the map places it there
+  kPieceCount = 'T',    // cs -> how many rows of P it has
+  kRemoval = 'R',       // cs, chunk, piece -> "": to be removed from the disk
+  kOrphan = 'O',        // inode -> "": regular file without a name
+  kLease = 'L',         // session, inode -> "": exclusive lease
+  kSession = 'S',       // session -> SessionRecord
+  kReply = 'Q',         // session, seq -> ClientReply
+  kChunkServer = 'H',   // cs -> CsRecord
+  kEvent = 'E',         // event -> Event
+};
+
+struct InodeName {
+  InodeId inode;
+  std::string_view name;  // lives as long as the key
+};
+struct ChunkPlace {
+  InodeId inode;
+  std::uint64_t index = 0;
+};
+struct PiecePlace {
+  NodeId cs;
+  ChunkId chunk;
+  unsigned piece = 0;
+};
+struct SessionInode {
+  SessionId session;
+  InodeId inode;
+};
+struct SessionSeq {
+  SessionId session;
+  RequestSeq seq;
+};
+
+std::string applied();
+std::string cluster();
+std::string counters();
+std::string inode(InodeId inode);
+std::string dentry(InodeId parent, std::string_view name);
+std::string xattr(InodeId inode, std::string_view name);
+std::string chunk(ChunkId chunk);
+std::string chunk_at(ChunkPlace place);
+std::string open_chunk(ChunkPlace place);
+std::string piece_on(PiecePlace place);
+std::string piece_count(NodeId cs);
+std::string removal(PiecePlace place);
+std::string orphan(InodeId inode);
+std::string lease(SessionInode lease);
+std::string session(SessionId session);
+std::string reply(SessionSeq reply);
+std::string chunk_server(NodeId cs);
+std::string event(std::uint64_t event);
+
+// What all keys of a table, or of one owner in it, start with.
+std::string all_of(Table table);
+std::string of_inode(Table table, InodeId inode);        // D, X, M, W
+std::string of_cs(Table table, NodeId cs);               // P, R
+std::string of_session(Table table, SessionId session);  // L, Q
+
+std::optional<InodeId> decode_inode(Table table, std::string_view key);        // I, O
+std::optional<InodeName> decode_name(Table table, std::string_view key);       // D, X
+std::optional<ChunkId> decode_chunk(std::string_view key);                     // K
+std::optional<ChunkPlace> decode_place(Table table, std::string_view key);     // M, W
+std::optional<PiecePlace> decode_piece(Table table, std::string_view key);     // P, R
+std::optional<NodeId> decode_cs(Table table, std::string_view key);            // H, T
+std::optional<SessionInode> decode_lease(std::string_view key);                // L
+std::optional<SessionId> decode_session(std::string_view key);                 // S
+std::optional<SessionSeq> decode_reply(std::string_view key);                  // Q
+std::optional<std::uint64_t> decode_event(std::string_view key);               // E
+
+// Values that are one number: 8 bytes, big-endian.
+std::string encode_number(std::uint64_t number);
+std::optional<std::uint64_t> decode_number(std::string_view value);
+
+}  // namespace cairn::mds::state::keys
