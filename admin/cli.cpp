@@ -38,8 +38,9 @@ struct Line {
 };
 
 void add_globals(CLI::App& app, Line& line) {
-  app.add_option("-c,--cluster", line.globals.cluster,
-                 "Name of the cluster (else $CAIRN_CLUSTER, the mount of the path, the only one known)")
+  app.add_option(
+         "-c,--cluster", line.globals.cluster,
+         "Name of the cluster (else $CAIRN_CLUSTER, the mount of the path, the only one known)")
       ->type_name("NAME");
   app.add_flag("--json", line.globals.json, "Print facts as JSON, schema 1");
   app.add_option("--timeout", line.globals.timeout_s, "Seconds to wait for the MDS")
@@ -52,14 +53,17 @@ void add_make_mds(CLI::App& app, Line* line) {
   CLI::App* command = app.add_subcommand("make-mds", "Make a metadata server");
   MakeMds& options = line->make_mds;
   command->add_flag("-I,--init", options.init, "Create a new cluster with this MDS as the first");
-  command->add_option("-a,--address", options.address, "Address others reach it by; uses PORT and PORT+1")
+  command
+      ->add_option("-a,--address", options.address,
+                   "Address others reach it by; uses PORT and PORT+1")
       ->type_name("ADDR[:PORT]");
   command->add_option("-r,--repository", options.repository, "Its directory: new or empty")
       ->required()
       ->type_name("DIR");
   command->add_flag("-p", line->ask_password, "Ask for the cluster's password (twice)");
   command->add_flag("-P", line->pipe_password, "Read the password from standard input");
-  command->add_flag("--force", options.force, "Accept less than 10 GB of free space and a known name");
+  command->add_flag("--force", options.force,
+                    "Accept less than 10 GB of free space and a known name");
   command->callback([line] {
     line->make_mds.password = line->password(PasswordFrom::kNowhere);
     line->command = [line] { return make_mds(line->globals, line->make_mds); };
@@ -69,15 +73,19 @@ void add_make_mds(CLI::App& app, Line* line) {
 void add_make_cs(CLI::App& app, Line* line) {
   CLI::App* command = app.add_subcommand("make-cs", "Make a chunk server");
   MakeCs& options = line->make_cs;
-  command->add_option("-r,--repository", options.repository, "Its directory: new or empty, one a disk")
+  command
+      ->add_option("-r,--repository", options.repository, "Its directory: new or empty, one a disk")
       ->required()
       ->type_name("DIR");
-  command->add_option("-a,--address", options.address, "Address to serve at (else the one that reaches the MDS)")
+  command
+      ->add_option("-a,--address", options.address,
+                   "Address to serve at (else the one that reaches the MDS)")
       ->type_name("ADDR[:PORT]");
   command->add_option("-t,--tier", options.tier, "Tier of the disk, 0 to 3")
       ->type_name("TIER")
       ->capture_default_str();
-  command->add_option("--size", options.size, "Use at most this much, as in 500G")->type_name("SIZE");
+  command->add_option("--size", options.size, "Use at most this much, as in 500G")
+      ->type_name("SIZE");
   command->callback(
       [line] { line->command = [line] { return make_cs(line->globals, line->make_cs); }; });
 }
@@ -98,8 +106,9 @@ void add_attributes(CLI::App& app, Line* line) {
   CLI::App* set = app.add_subcommand("set-attr", "Set replicas, encoding, tier or failure-domain");
   set->add_flag("-R,--recursive", line->set_attr.recursive, "Also everything below the directory");
   set->add_flag("-p", line->set_attr.from_root, "PATH is from the cluster's root, no mount needed");
-  set->add_option("arguments", line->set_attr.words,
-                  "PATH replicas=N[:MIN] | encoding=M+N[:MIN] | tier=0..3 | failure-domain=disk|host")
+  set->add_option(
+         "arguments", line->set_attr.words,
+         "PATH replicas=N[:MIN] | encoding=M+N[:MIN] | tier=0..3 | failure-domain=disk|host")
       ->required();
   set->callback(
       [line] { line->command = [line] { return set_attr(line->globals, line->set_attr); }; });
@@ -138,7 +147,8 @@ void add_views(CLI::App& app, Line* line) {
       ->check(CLI::Range(1, 10000))
       ->type_name("N")
       ->capture_default_str();
-  events->add_option("--after", line->get_event.after, "Only those after this event id")->type_name("ID");
+  events->add_option("--after", line->get_event.after, "Only those after this event id")
+      ->type_name("ID");
   events->callback(
       [line] { line->command = [line] { return get_event(line->globals, line->get_event); }; });
 
@@ -198,8 +208,8 @@ Failure surplus_word(const CLI::App& app, const CLI::App& command, const std::st
                  .next = "See what it takes:  cairn help " + command.get_name()};
   if (word.starts_with('-')) {
     const std::string name = word.substr(0, word.find('='));
-    result.next = did_you_mean(nearest(name, option_names(app, command), 3, true)) + "\n" +
-                  result.next;
+    result.next =
+        did_you_mean(nearest(name, option_names(app, command), 3, true)) + "\n" + result.next;
   }
   return result;
 }
@@ -210,9 +220,10 @@ Outcome<Command> help_about(const CLI::App& app, const std::string& about) {
     const CodeHelp* help = find_code_help(*code);
     if (help != nullptr) return print(code_page(*help));
   }
-  const CLI::App* command = app.get_subcommand_no_throw(about);
-  if (command == nullptr) return failure(unknown_command(app, about));
-  return print(command->help());
+  for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    if (command->get_name() == about) return print(command->help());
+  }
+  return failure(unknown_command(app, about));
 }
 
 void configure(CLI::App& app, Line* line) {
@@ -239,10 +250,10 @@ void configure(CLI::App& app, Line* line) {
 
 const std::vector<std::string>& commands_not_built() {
   static const std::vector<std::string> names = {
-      "top",         "rm-cs",        "rm-mds",     "configure-cs", "configure-mds", "set-config",
-      "get-config",  "revoke",       "mount",      "drain",        "scrub",         "repair",
-      "rebalance",   "snapshot",     "explain",    "doctor",       "check",         "replace-cs",
-      "stat-volume", "set-failure-domain"};
+      "top",        "rm-cs",      "rm-mds",     "configure-cs", "configure-mds",
+      "set-config", "get-config", "revoke",     "mount",        "drain",
+      "scrub",      "repair",     "rebalance",  "snapshot",     "explain",
+      "doctor",     "check",      "replace-cs", "stat-volume",  "set-failure-domain"};
   return names;
 }
 
@@ -270,7 +281,8 @@ Outcome<Command> parse_command_line(std::vector<std::string> words) {
   const auto chosen = app.get_subcommands();
   const std::vector<std::string> surplus = app.remaining(true);
   if (chosen.empty()) {
-    const auto word = std::ranges::find_if(surplus, [](const std::string& w) { return !w.starts_with('-'); });
+    const auto word =
+        std::ranges::find_if(surplus, [](const std::string& w) { return !w.starts_with('-'); });
     if (word != surplus.end()) return failure(unknown_command(app, *word));
     if (surplus.empty()) {
       return failure({.code = Code::kInvalidArgument,

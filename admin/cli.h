@@ -1,5 +1,5 @@
-// The command line of `cairn`: words -> a command ready to run, or the failure that says what is wrong with
-// them. Knows every command and option, also for --help and "did you mean".
+// The command line of `cairn`: words -> a command ready to run, or the failure that says what is
+// wrong with them. Knows every command and option, also for --help and "did you mean".
 #pragma once
 
 #include <functional>

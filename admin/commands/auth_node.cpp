@@ -36,31 +36,31 @@ Outcome<Output> auth_node(const Globals& globals, const AuthNode& options) {
       options.addresses.empty() ? config.mds_addresses() : parse_address_list(options.addresses);
   if (!addresses.has_value()) {
     const bool unknown = addresses.error().code() == Code::kNotFound;
-    return failure(kWhat, addresses.error(), {},
-                   unknown ? "Name an MDS of the cluster:  cairn -c " + *name +
-                                 " auth-node -b ADDR[:PORT]"
-                           : std::string());
+    return failure(
+        kWhat, addresses.error(), {},
+        unknown ? "Name an MDS of the cluster:  cairn -c " + *name + " auth-node -b ADDR[:PORT]"
+                : std::string());
   }
   const Result<std::string> password = read_password(options.password, Repeat::kOnce);
   if (!password.has_value()) return failure(kWhat, password.error());
 
   const std::string key = cluster::ClusterConfig::derive_key(*name, *password);
-  const auto timeout = std::chrono::duration_cast<Duration>(
-      std::chrono::duration<double>(globals.timeout_s));
-  const MdsDoor door{.addresses = *addresses,
-                     .credentials = {.cluster = *name, .key = key},
-                     .timeout = timeout};
+  const auto timeout =
+      std::chrono::duration_cast<Duration>(std::chrono::duration<double>(globals.timeout_s));
+  const MdsDoor door{
+      .addresses = *addresses, .credentials = {.cluster = *name, .key = key}, .timeout = timeout};
   pb::HelloRequest request;
   request.set_cluster(*name);
   const auto reply = ask<pb::HelloReply>(door, "/cairn.pb.Admin/Hello", request);
   if (!reply.has_value()) {
     const bool refused = reply.error().code() == Code::kNotAuthenticated;
     if (!refused) return failure(kWhat, reply.error());
-    return failure({.code = Code::kNotAuthenticated,
-                    .what = kWhat,
-                    .why = "The MDS refused the password",
-                    .state = {},
-                    .next = "Type the password that was given to make-mds -p; mind the cluster's name"});
+    return failure(
+        {.code = Code::kNotAuthenticated,
+         .what = kWhat,
+         .why = "The MDS refused the password",
+         .state = {},
+         .next = "Type the password that was given to make-mds -p; mind the cluster's name"});
   }
   const Status written = config.write_key(key);
   if (!written.has_value()) return failure(kWhat, written.error());

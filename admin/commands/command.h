@@ -8,7 +8,7 @@
 namespace cairn::admin {
 
 struct Globals {
-  std::string cluster;      // -c; empty: CAIRN_CLUSTER, the mount of the path, the only known one
+  std::string cluster;  // -c; empty: CAIRN_CLUSTER, the mount of the path, the only known one
   bool json = false;
   double timeout_s = 15;
 };

@@ -1,4 +1,5 @@
-// The commands of `cairn`, one function each: options in, text and warnings out. They print nothing.
+// The commands of `cairn`, one function each: options in, text and warnings out. They print
+// nothing.
 #pragma once
 
 #include <string>
@@ -11,37 +12,37 @@ namespace cairn::admin {
 enum class PasswordFrom { kNowhere, kTerminal, kStandardInput };
 
 struct MakeMds {
-  bool init = false;         // -I
-  std::string address;       // -a ADDR[:PORT]
-  std::string repository;    // -r
+  bool init = false;       // -I
+  std::string address;     // -a ADDR[:PORT]
+  std::string repository;  // -r
   PasswordFrom password = PasswordFrom::kNowhere;
-  bool force = false;        // less than 10 GB free, a cluster name already known here
+  bool force = false;  // less than 10 GB free, a cluster name already known here
 };
 Outcome<Output> make_mds(const Globals& globals, const MakeMds& options);
 
 struct MakeCs {
-  std::string repository;    // -r
-  std::string address;       // -a ADDR[:PORT]; empty: the address that reaches the MDS
-  std::uint32_t tier = 0;    // -t
-  std::string size;          // --size; empty: what the filesystem has
+  std::string repository;  // -r
+  std::string address;     // -a ADDR[:PORT]; empty: the address that reaches the MDS
+  std::uint32_t tier = 0;  // -t
+  std::string size;        // --size; empty: what the filesystem has
 };
 Outcome<Output> make_cs(const Globals& globals, const MakeCs& options);
 
 struct AuthNode {
   PasswordFrom password = PasswordFrom::kTerminal;
-  std::string addresses;     // -b ADDR[:PORT],...
+  std::string addresses;  // -b ADDR[:PORT],...
 };
 Outcome<Output> auth_node(const Globals& globals, const AuthNode& options);
 
 struct SetAttr {
-  bool recursive = false;    // -R
-  bool from_root = false;    // -p
+  bool recursive = false;          // -R
+  bool from_root = false;          // -p
   std::vector<std::string> words;  // PATH name=value...
 };
 Outcome<Output> set_attr(const Globals& globals, const SetAttr& options);
 
 struct PathArgument {
-  bool from_root = false;    // -p
+  bool from_root = false;  // -p
   std::string path;
 };
 Outcome<Output> get_attr(const Globals& globals, const PathArgument& options);
@@ -54,7 +55,7 @@ struct ListServices {
 Outcome<Output> list_services(const Globals& globals, const ListServices& options);
 
 struct Stat {
-  bool chunks = true;        // counts chunk states: walks the chunk map
+  bool chunks = true;  // counts chunk states: walks the chunk map
 };
 Outcome<Output> stat(const Globals& globals, const Stat& options);
 

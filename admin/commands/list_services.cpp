@@ -45,11 +45,12 @@ Outcome<Output> list_services(const Globals& globals, const ListServices& option
     }
   }
   if (globals.json) {
-    return Output{.text = json.dump(2, ' ', false,
-                                    nlohmann::ordered_json::error_handler_t::replace) + "\n",
-                  .warnings = {}};
+    return Output{
+        .text = json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n",
+        .warnings = {}};
   }
-  if (table.rows() == 0) return Output{.text = "no services of Cairn on this host\n", .warnings = {}};
+  if (table.rows() == 0)
+    return Output{.text = "no services of Cairn on this host\n", .warnings = {}};
   return Output{.text = table.to_string(), .warnings = {}};
 }
 

@@ -1,6 +1,6 @@
-// Which repositories of a cluster this host has: ETC/clusters/NAME/services.list, one "mds 1 /path" or
-// "cs 1025 /path" a line, added by make-mds and make-cs. Also the lock that serialises changes to the
-// cluster's files by several commands at once.
+// Which repositories of a cluster this host has: ETC/clusters/NAME/services.list, one "mds 1 /path"
+// or "cs 1025 /path" a line, added by make-mds and make-cs. Also the lock that serialises changes
+// to the cluster's files by several commands at once.
 #pragma once
 
 #include <optional>
@@ -37,7 +37,7 @@ Status add_mds_addresses(const cluster::ClusterConfig& config,
                          const std::vector<net::Address>& addresses);
 
 struct ServiceState {
-  std::string word;          // "running", "stopped", "missing"
+  std::string word;  // "running", "stopped", "missing"
   pid_t pid = 0;
 };
 // Running is who holds the lock of the repository.

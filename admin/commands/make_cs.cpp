@@ -40,8 +40,8 @@ Outcome<cluster::CsRepository> plan(const MakeCs& options, const std::string& na
     const Result<ByteCount> size = parse_size(options.size);
     if (!size.has_value()) return failure(kWhat, size.error());
     if (*size < 1_GiB) {
-      return failure(kWhat, Error(Code::kInvalidArgument,
-                                  "--size " + options.size + " is less than 1G"));
+      return failure(kWhat,
+                     Error(Code::kInvalidArgument, "--size " + options.size + " is less than 1G"));
     }
     planned.size_bytes = *size;
   }

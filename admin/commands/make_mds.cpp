@@ -16,11 +16,12 @@ constexpr const char* kWhat = "cannot make the MDS";
 
 Outcome<net::Address> check_address(const std::string& text) {
   if (text.empty()) {
-    return failure({.code = Code::kInvalidArgument,
-                    .what = kWhat,
-                    .why = "No address was given",
-                    .state = {},
-                    .next = "Add the address that other servers reach this one by:  -a ADDR[:PORT]"});
+    return failure(
+        {.code = Code::kInvalidArgument,
+         .what = kWhat,
+         .why = "No address was given",
+         .state = {},
+         .next = "Add the address that other servers reach this one by:  -a ADDR[:PORT]"});
   }
   const Result<net::Address> address = parse_address(text, cluster::kMdsPort);
   if (!address.has_value()) return failure(kWhat, address.error());
@@ -31,9 +32,11 @@ Outcome<net::Address> check_address(const std::string& text) {
   for (const net::Address& door : {*address, cluster::session_address(*address)}) {
     const Status free = check_port_free(door);
     if (!free.has_value()) {
-      return failure(kWhat, free.error(), {},
-                     "Stop the other user, or choose two free consecutive ports and give the lower:  "
-                     "-a " + address->host + ":PORT");
+      return failure(
+          kWhat, free.error(), {},
+          "Stop the other user, or choose two free consecutive ports and give the lower:  "
+          "-a " +
+              address->host + ":PORT");
     }
   }
   return *address;
@@ -63,13 +66,13 @@ Outcome<Output> check_name(const cluster::ClusterConfig& config, const net::Addr
   const bool other = known.has_value() && *known != std::vector<net::Address>{address};
   const bool stale_key = options.password == PasswordFrom::kNowhere && config.has_key();
   if (options.force || (!other && !stale_key)) return Output{};
-  return failure({.code = Code::kExists,
-                  .what = kWhat,
-                  .why = "A cluster '" + config.name() + "' is known on this host already: " +
-                         config.directory() + (other ? "/bs.list" : "/auth_digest.key"),
-                  .state = {},
-                  .next = "Choose another name. If that cluster is gone, remove " +
-                          config.directory()});
+  return failure(
+      {.code = Code::kExists,
+       .what = kWhat,
+       .why = "A cluster '" + config.name() + "' is known on this host already: " +
+              config.directory() + (other ? "/bs.list" : "/auth_digest.key"),
+       .state = {},
+       .next = "Choose another name. If that cluster is gone, remove " + config.directory()});
 }
 
 }  // namespace
@@ -80,8 +83,9 @@ Outcome<Output> make_mds(const Globals& globals, const MakeMds& options) {
                     .what = kWhat,
                     .why = "Joining an existing cluster is not built yet",
                     .state = {},
-                    .next = "Make the first MDS of a new cluster:  cairn -c NAME make-mds -I -a ADDR "
-                            "-r DIR -p"});
+                    .next =
+                        "Make the first MDS of a new cluster:  cairn -c NAME make-mds -I -a ADDR "
+                        "-r DIR -p"});
   }
   if (globals.cluster.empty()) {
     return failure({.code = Code::kInvalidArgument,
@@ -104,13 +108,12 @@ Outcome<Output> make_mds(const Globals& globals, const MakeMds& options) {
   if (!named.has_value()) return named;
 
   // The key comes first: a repository without its key would be a cluster open to everybody.
-  const std::string half = "The repository was not made; files in " + config.directory() +
-                           " may have been";
+  const std::string half =
+      "The repository was not made; files in " + config.directory() + " may have been";
   if (options.password != PasswordFrom::kNowhere) {
     const Result<std::string> password = read_password(options.password, Repeat::kTwice);
     if (!password.has_value()) return failure(kWhat, password.error());
-    const Status written =
-        config.write_key(cluster::ClusterConfig::derive_key(*name, *password));
+    const Status written = config.write_key(cluster::ClusterConfig::derive_key(*name, *password));
     if (!written.has_value()) return failure(kWhat, written.error(), half);
   } else {
     output->warnings.push_back("the cluster has no password: whoever reaches its ports may use it");

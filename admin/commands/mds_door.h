@@ -1,5 +1,5 @@
-// MdsDoor: where and as whom a command talks to the MDS of a cluster; ask() makes one call and waits for
-// its answer on an event loop of its own. For programs that do one thing and end.
+// MdsDoor: where and as whom a command talks to the MDS of a cluster; ask() makes one call and
+// waits for its answer on an event loop of its own. For programs that do one thing and end.
 #pragma once
 
 #include <string>
@@ -23,14 +23,15 @@ struct MdsDoor {
 Outcome<MdsDoor> open_door(const Globals& globals, const std::string& cluster,
                            const std::string& what);
 
-// Tries the addresses in turn until one answers.
+// Asks each address once until one answers; what may have been done is not asked again.
 Result<std::string> ask_bytes(const MdsDoor& door, std::string method, std::string request);
 
 template <class Reply, class Request>
 Result<Reply> ask(const MdsDoor& door, std::string method, const Request& request) {
   TRY(const std::string bytes, ask_bytes(door, std::move(method), request.SerializeAsString()));
   Reply reply;
-  if (!reply.ParseFromString(bytes)) return fail(Code::kProtocol, "the MDS sent an unreadable reply");
+  if (!reply.ParseFromString(bytes))
+    return fail(Code::kProtocol, "the MDS sent an unreadable reply");
   return reply;
 }
 

@@ -71,8 +71,9 @@ Result<std::string> ask(const SilentTerminal& terminal, std::string_view prompt)
 Result<std::string> ask_on_terminal(Repeat repeat) {
   const SilentTerminal terminal;
   if (!terminal.ready()) {
-    return fail(Code::kInvalidArgument, "there is no terminal to ask for the password: use -P and "
-                                        "write it to standard input");
+    return fail(Code::kInvalidArgument,
+                "there is no terminal to ask for the password: use -P and "
+                "write it to standard input");
   }
   TRY(std::string password, ask(terminal, "Please enter password for cluster: "));
   if (repeat == Repeat::kTwice) {

@@ -12,8 +12,8 @@ namespace cairn::admin {
 
 enum class Repeat { kOnce, kTwice };
 
-// `from` is not kNowhere. From the terminal: asks, and with kTwice asks again. From standard input: its
-// first line.
+// `from` is not kNowhere. From the terminal: asks, and with kTwice asks again. From standard input:
+// its first line.
 Result<std::string> read_password(PasswordFrom from, Repeat repeat);
 
 }  // namespace cairn::admin

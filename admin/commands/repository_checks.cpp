@@ -45,7 +45,8 @@ Result<net::Address> parse_address(const std::string& text, std::uint16_t defaul
   const std::string host = bare_v6 ? "[" + text + "]" : text;
   Result<net::Address> address = net::Address::parse(host + ":1");
   if (!address.has_value()) {
-    return fail(Code::kInvalidArgument, "'" + text + "' is not ADDR or ADDR:PORT with an IP address");
+    return fail(Code::kInvalidArgument,
+                "'" + text + "' is not ADDR or ADDR:PORT with an IP address");
   }
   address->port = default_port;
   return address;

@@ -1,4 +1,5 @@
-// What make-mds and make-cs ask of an address and of a repository directory before they change anything.
+// What make-mds and make-cs ask of an address and of a repository directory before they change
+// anything.
 #pragma once
 
 #include <cstdint>

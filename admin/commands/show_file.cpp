@@ -7,8 +7,7 @@ namespace cairn::admin {
 
 Outcome<Output> show_file(const Globals& globals, const PathArgument& options) {
   const std::string what = "cannot show the chunks of '" + options.path + "'";
-  const Outcome<PathInCluster> target =
-      choose_path(globals, options.path, options.from_root, what);
+  const Outcome<PathInCluster> target = choose_path(globals, options.path, options.from_root, what);
   if (!target.has_value()) return std::unexpected(target.error());
   const Outcome<MdsDoor> door = open_door(globals, target->cluster, what);
   if (!door.has_value()) return std::unexpected(door.error());

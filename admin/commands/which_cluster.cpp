@@ -63,11 +63,12 @@ Outcome<PathInCluster> choose_path(const Globals& globals, const std::string& pa
   if (!table.has_value()) return failure(what, table.error());
   std::optional<PathInCluster> found = locate(parse_mountinfo(*table), absolute.string());
   if (!found.has_value()) {
-    return failure({.code = Code::kInvalidArgument,
-                    .what = what,
-                    .why = "'" + path + "' does not lie in a mount of Cairn",
-                    .state = {},
-                    .next = "Give a path inside a mount, or one from the cluster's root:  -p /path"});
+    return failure(
+        {.code = Code::kInvalidArgument,
+         .what = what,
+         .why = "'" + path + "' does not lie in a mount of Cairn",
+         .state = {},
+         .next = "Give a path inside a mount, or one from the cluster's root:  -p /path"});
   }
   if (!globals.cluster.empty() && globals.cluster != found->cluster) {
     return failure({.code = Code::kInvalidArgument,

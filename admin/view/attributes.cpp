@@ -53,7 +53,8 @@ Status set_domain(pb::Policy& policy, const std::string& value) {
     return {};
   }
   if (value == "rack" || value == "row" || value == "room") {
-    return fail(Code::kUnsupported, "failure-domain=" + value + " is not built yet: use disk or host");
+    return fail(Code::kUnsupported,
+                "failure-domain=" + value + " is not built yet: use disk or host");
   }
   return fail(Code::kInvalidArgument, "failure-domain=" + value + " is not one of disk, host");
 }
@@ -102,7 +103,8 @@ Result<pb::SetPolicyRequest> parse_attributes(const std::vector<std::string>& wo
     }
   }
   if (seen.contains("replicas") && seen.contains("encoding")) {
-    return fail(Code::kInvalidArgument, "replicas and encoding exclude each other: give one of them");
+    return fail(Code::kInvalidArgument,
+                "replicas and encoding exclude each other: give one of them");
   }
   return request;
 }

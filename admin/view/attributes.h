@@ -1,5 +1,5 @@
-// The attributes of files and directories as the guide spells them: replicas=3:2, encoding=4+2:5, tier=0,
-// failure-domain=host. Text -> request, reply -> text and JSON.
+// The attributes of files and directories as the guide spells them: replicas=3:2, encoding=4+2:5,
+// tier=0, failure-domain=host. Text -> request, reply -> text and JSON.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@
 namespace cairn::admin {
 
 // The attributes of `words` ("name=value"). Target and recursive are left unset.
-// Errors: kInvalidArgument (unknown name with the nearest ones, bad value, given twice, replicas and
-// encoding together), kUnsupported.
+// Errors: kInvalidArgument (unknown name with the nearest ones, bad value, given twice, replicas
+// and encoding together), kUnsupported.
 Result<pb::SetPolicyRequest> parse_attributes(const std::vector<std::string>& words);
 
 // Positional arguments of set-attr. With `from_root` also the guide's spelling without the blank:

@@ -17,11 +17,11 @@ constexpr std::array kPages = {
              "Compare the versions of both sides (cairn version, cairn stat)."},
     CodeHelp{kInternal, "Cairn met a state it should never be in: a fault of the program.",
              "Keep the logs and report it."},
-    CodeHelp{kNotFound, "There is no such file, cluster, node or repository.",
-             "Check the name."},
+    CodeHelp{kNotFound, "There is no such file, cluster, node or repository.", "Check the name."},
     CodeHelp{kExists, "Something of that name is there already.",
              "Choose another name, or remove the old one first."},
-    CodeHelp{kNotDirectory, "A directory is needed and something else is there.", "Check the path."},
+    CodeHelp{kNotDirectory, "A directory is needed and something else is there.",
+             "Check the path."},
     CodeHelp{kIsDirectory, "A file is needed and a directory is there.", "Check the path."},
     CodeHelp{kNotEmpty, "The directory holds files that do not belong there.",
              "Choose an empty or a new directory."},
@@ -79,7 +79,8 @@ constexpr std::array kPages = {
     CodeHelp{kUnavailable, "Nobody answers at the address.",
              "Check that the MDS runs there (cairn list-services -M) and that the network lets "
              "ports 2510 and 2511 through."},
-    CodeHelp{kOverloaded, "The server has as much to do as it may take on.", "Repeat a little later."},
+    CodeHelp{kOverloaded, "The server has as much to do as it may take on.",
+             "Repeat a little later."},
     CodeHelp{kCancelled, "It was interrupted.", "Repeat it."},
     CodeHelp{kConnectionLost, "The connection broke before the answer came.",
              "Look whether it was done, then repeat if needed."},
@@ -89,9 +90,7 @@ constexpr std::array kPages = {
 
 }  // namespace
 
-std::string code_label(Code code) {
-  return "CAIRN-" + std::to_string(static_cast<unsigned>(code));
-}
+std::string code_label(Code code) { return "CAIRN-" + std::to_string(static_cast<unsigned>(code)); }
 
 std::optional<Code> parse_code_label(std::string_view text) {
   constexpr std::string_view kPrefix = "CAIRN-";

@@ -28,8 +28,10 @@ std::unexpected<Failure> failure(Failure value) { return std::unexpected(std::mo
 
 std::unexpected<Failure> failure(std::string what, const Error& error, std::string state,
                                  std::string next) {
-  std::string why = error.message().empty() ? std::string(code_name(error.code())) : error.message();
-  if (state.empty() && error.code() == Code::kTimeout) state = "It may have been done all the same";
+  std::string why =
+      error.message().empty() ? std::string(code_name(error.code())) : error.message();
+  const bool unknown = error.code() == Code::kTimeout || error.code() == Code::kConnectionLost;
+  if (state.empty() && unknown) state = "It may have been done all the same";
   return failure(Failure{.code = error.code(),
                          .what = std::move(what),
                          .why = std::move(why),
@@ -54,21 +56,29 @@ std::string to_text(const Failure& value) {
 int exit_code(Code code) {
   switch (code) {
     case Code::kInvalidArgument:
-    case Code::kInvalidName: return 2;
+    case Code::kInvalidName:
+      return 2;
     case Code::kNotFound:
-    case Code::kNoAttribute: return 3;
-    case Code::kRefusedForSafety: return 4;
+    case Code::kNoAttribute:
+      return 3;
+    case Code::kRefusedForSafety:
+      return 4;
     case Code::kUnavailable:
     case Code::kNoMajority:
     case Code::kNotMaster:
-    case Code::kConnectionLost: return 5;
+    case Code::kConnectionLost:
+      return 5;
     case Code::kNotAuthenticated:
     case Code::kWrongCluster:
     case Code::kNotPermitted:
-    case Code::kAccessDenied: return 6;
-    case Code::kTimeout: return 7;
-    case Code::kCancelled: return 130;
-    default: return 1;
+    case Code::kAccessDenied:
+      return 6;
+    case Code::kTimeout:
+      return 7;
+    case Code::kCancelled:
+      return 130;
+    default:
+      return 1;
   }
 }
 

@@ -1,5 +1,6 @@
-// Failure: what the person at the terminal reads when a command did not do its work, and the exit code
-// that scripts see. Pattern: what failed, why, the state now, the next step; one short sentence each.
+// Failure: what the person at the terminal reads when a command did not do its work, and the exit
+// code that scripts see. Pattern: what failed, why, the state now, the next step; one short
+// sentence each.
 #pragma once
 
 #include <expected>
@@ -13,7 +14,7 @@ namespace cairn::admin {
 
 struct Failure {
   Code code = Code::kInternal;
-  std::string what;   // "cannot add a chunk server"
+  std::string what;  // "cannot add a chunk server"
   std::string why;
   std::string state;  // empty: "Nothing was changed."
   std::string next;   // empty: the next step of the code's help page

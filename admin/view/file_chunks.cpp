@@ -15,8 +15,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 8> kTypes = {"unknown", "regular file", "directory",
-                                                    "symbolic link", "fifo", "socket",
+constexpr std::array<std::string_view, 8> kTypes = {"unknown",          "regular file", "directory",
+                                                    "symbolic link",    "fifo",         "socket",
                                                     "character device", "block device"};
 constexpr std::array<std::string_view, 3> kPieceStates = {"unwritten", "current", "missing"};
 
@@ -68,10 +68,9 @@ std::string file_chunks_text(const pb::InfoReply& reply, const std::string& file
                       format_size(attributes.size()), reply.chunks_size());
   text += "Policy: " + joined(attribute_lines(reply.policy())) + "\n";
   if (reply.has_layout()) {
-    text += fmt::format("Stored: {}, cell {}, piece {}\n",
-                        encoding_attribute(reply.layout().encoding()),
-                        format_size(reply.layout().cell_bytes()),
-                        format_size(reply.layout().piece_bytes()));
+    text += fmt::format(
+        "Stored: {}, cell {}, piece {}\n", encoding_attribute(reply.layout().encoding()),
+        format_size(reply.layout().cell_bytes()), format_size(reply.layout().piece_bytes()));
   }
   if (!reply.lease().empty()) text += "Lease: " + reply.lease() + "\n";
   for (int i = 0; i < reply.chunks_size(); ++i) {

@@ -1,4 +1,5 @@
-// `cairn info PATH`: attributes of the file, its chunks, their pieces, where they lie and in what state.
+// `cairn info PATH`: attributes of the file, its chunks, their pieces, where they lie and in what
+// state.
 #pragma once
 
 #include <string>

@@ -23,8 +23,8 @@ bool is_octal(char c) { return c >= '0' && c <= '7'; }
 std::string unescape(std::string_view text) {
   std::string result;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size() && is_octal(text[i + 1]) &&
-        is_octal(text[i + 2]) && is_octal(text[i + 3])) {
+    if (text[i] == '\\' && i + 3 < text.size() && is_octal(text[i + 1]) && is_octal(text[i + 2]) &&
+        is_octal(text[i + 3])) {
       result += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
                                   (text[i + 3] - '0'));
       i += 3;
@@ -59,7 +59,8 @@ std::vector<CairnMount> parse_mountinfo(std::string_view text) {
   return mounts;
 }
 
-std::optional<PathInCluster> locate(const std::vector<CairnMount>& mounts, const std::string& path) {
+std::optional<PathInCluster> locate(const std::vector<CairnMount>& mounts,
+                                    const std::string& path) {
   const CairnMount* best = nullptr;
   for (const CairnMount& mount : mounts) {
     if (!lies_in(path, mount.mount_point)) continue;

@@ -1,5 +1,5 @@
-// Which Cairn mount a path lies in, and what it is called inside the cluster. Pure: works on the text
-// of /proc/self/mountinfo.
+// Which Cairn mount a path lies in, and what it is called inside the cluster. Pure: works on the
+// text of /proc/self/mountinfo.
 #pragma once
 
 #include <optional>
@@ -10,9 +10,9 @@
 namespace cairn::admin {
 
 struct CairnMount {
-  std::string cluster;      // from the source "cairn://NAME"
+  std::string cluster;  // from the source "cairn://NAME"
   std::string mount_point;
-  std::string root;         // path inside the cluster that is seen there ("/" but for bind mounts)
+  std::string root;  // path inside the cluster that is seen there ("/" but for bind mounts)
 };
 
 // In the order of the table: a later one hides an earlier one at the same place.

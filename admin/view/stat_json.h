@@ -1,5 +1,5 @@
-// `cairn stat --json` and `cairn get-event --json`, schema 1: integers in bytes and nanoseconds, UTC times.
-// Fields are added, never renamed or removed within schema 1.
+// `cairn stat --json` and `cairn get-event --json`, schema 1: integers in bytes and nanoseconds,
+// UTC times. Fields are added, never renamed or removed within schema 1.
 #pragma once
 
 #include <string>

@@ -15,8 +15,8 @@ namespace {
 // Documented thresholds: a warning below 20 % or 1 GiB allocatable.
 std::string_view space_mark(const pb::StatReply& reply) {
   if (reply.allocatable_bytes() == 0) return "[ERR]";
-  const bool low = reply.allocatable_bytes() < reply.space_bytes() / 5 ||
-                   reply.allocatable_bytes() < 1_GiB;
+  const bool low =
+      reply.allocatable_bytes() < reply.space_bytes() / 5 || reply.allocatable_bytes() < 1_GiB;
   return low ? "[WARN]" : "[OK]";
 }
 
@@ -36,9 +36,12 @@ std::string chunks_line(const pb::ChunkStates& chunks) {
       "Chunks: {} {} healthy, {} standby, {} degraded, {} urgent,\n"
       "        {} blocked, {} pending, {} offline, {} replicating,\n"
       "        {} overcommitted, {} deleting, {} void\n",
-      bad ? "[ERR]" : warn ? "[WARN]" : "[OK]", chunks.healthy(), chunks.standby(),
-      chunks.degraded(), chunks.urgent(), chunks.blocked(), chunks.pending(), chunks.offline(),
-      chunks.replicating(), chunks.overcommitted(), chunks.deleting(), chunks.void_());
+      bad    ? "[ERR]"
+      : warn ? "[WARN]"
+             : "[OK]",
+      chunks.healthy(), chunks.standby(), chunks.degraded(), chunks.urgent(), chunks.blocked(),
+      chunks.pending(), chunks.offline(), chunks.replicating(), chunks.overcommitted(),
+      chunks.deleting(), chunks.void_());
 }
 
 std::string header(const pb::StatReply& reply) {

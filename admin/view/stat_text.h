@@ -1,5 +1,5 @@
-// `cairn stat` as text: the header lines and the MDS, CS and client tables of the guide, the last events.
-// Plain lines in a stable order, for people and grep.
+// `cairn stat` as text: the header lines and the MDS, CS and client tables of the guide, the last
+// events. Plain lines in a stable order, for people and grep.
 #pragma once
 
 #include <string>

@@ -11,8 +11,7 @@
 namespace cairn::admin {
 namespace {
 
-constexpr std::array<std::string_view, 7> kSuffixes = {"B",  "KB", "MB", "GB",
-                                                       "TB", "PB", "EB"};
+constexpr std::array<std::string_view, 7> kSuffixes = {"B", "KB", "MB", "GB", "TB", "PB", "EB"};
 constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 
 std::string scaled(double value) {
@@ -21,7 +20,8 @@ std::string scaled(double value) {
     value /= 1024;
     ++unit;
   }
-  if (unit == 0 || value >= 9.95 || std::floor(value) == value) {
+  const double tenths = std::round(value * 10) / 10;
+  if (unit == 0 || value >= 9.95 || std::floor(tenths) == tenths) {
     return fmt::format("{:.0f}{}", value, kSuffixes[unit]);
   }
   return fmt::format("{:.1f}{}", value, kSuffixes[unit]);
@@ -76,8 +76,8 @@ std::string format_time_iso(std::int64_t nanoseconds) {
 Result<ByteCount> parse_size(std::string_view text) {
   const std::string quoted = "'" + std::string(text) + "'";
   double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number,
-                                            std::chars_format::fixed);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
   if (error != std::errc{} || !(number >= 0)) {
     return fail(Code::kInvalidArgument, quoted + " is not a size: write it as 20G, 512M or 1.5T");
   }

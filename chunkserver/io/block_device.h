@@ -29,6 +29,10 @@ class BlockDevice {
  public:
   virtual ~BlockDevice() = default;
   virtual ByteCount size() const = 0;
+  // Size of the filesystem (or disk) it lies on, other files included.
+  virtual ByteCount space() const = 0;
+  // Past the page cache (O_DIRECT).
+  virtual bool direct() const = 0;
   // What grow() may reach now: the free space of the filesystem less its reserve.
   virtual ByteCount size_limit() const = 0;
   virtual Task<Status> read(DiskOffset offset, MutableBytes into) = 0;

@@ -72,6 +72,12 @@ DeviceFile::~DeviceFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+ByteCount DeviceFile::space() const {
+  struct statvfs fs {};
+  if (::fstatvfs(descriptor_, &fs) != 0) return size_;
+  return static_cast<ByteCount>(fs.f_blocks) * fs.f_frsize;
+}
+
 ByteCount DeviceFile::size_limit() const {
   struct statvfs fs {};
   if (::fstatvfs(descriptor_, &fs) != 0) return size_;

@@ -22,6 +22,7 @@ class DeviceFile {
   int descriptor() const { return descriptor_; }
   bool direct() const { return direct_; }
   ByteCount size() const { return size_; }
+  ByteCount space() const;
   // Blocks of the filesystem that are neither ours nor reserved (1 %, and some room for the index) count
   // as ours to take.
   ByteCount size_limit() const;

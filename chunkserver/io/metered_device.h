@@ -29,6 +29,8 @@ class MeteredDevice final : public BlockDevice {
   MeteredDevice(runtime::Runtime& runtime, std::unique_ptr<BlockDevice> below);
 
   ByteCount size() const override { return below_->size(); }
+  ByteCount space() const override { return below_->space(); }
+  bool direct() const override { return below_->direct(); }
   ByteCount size_limit() const override { return below_->size_limit(); }
   Task<Status> read(DiskOffset offset, MutableBytes into) override;
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;

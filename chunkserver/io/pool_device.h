@@ -15,6 +15,8 @@ class PoolDevice final : public BlockDevice {
   PoolDevice(runtime::Runtime& runtime, DeviceFile file, unsigned threads = 8);
 
   ByteCount size() const override { return file_.size(); }
+  ByteCount space() const override { return file_.space(); }
+  bool direct() const override { return file_.direct(); }
   ByteCount size_limit() const override { return file_.size_limit(); }
   Task<Status> read(DiskOffset offset, MutableBytes into) override;
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;

@@ -18,6 +18,8 @@ class SimDisk::Device final : public BlockDevice {
       : disk_(disk), runtime_(runtime), life_(life) {}
 
   ByteCount size() const override { return disk_->size_; }
+  ByteCount space() const override { return disk_->options_.size_limit; }
+  bool direct() const override { return true; }
   ByteCount size_limit() const override { return std::max(disk_->size_, disk_->options_.size_limit); }
   std::string engine() const override { return "memory"; }
 

@@ -53,6 +53,8 @@ Result<bool> check_settle(const FenceState& state, OpId below) {
 }
 
 FenceState after_settle(FenceState state, OpId below) {
+  // Only recovery sees a mark of a newer epoch: the op that brought the epoch was not whole.
+  state.epoch = std::max(state.epoch, below.epoch);
   state.settled = std::max(state.settled, below);
   return state;
 }

@@ -72,6 +72,7 @@ struct Batch {
   std::uint64_t sequence = 0;
   std::uint32_t previous_crc = 0;
   std::uint32_t crc = 0;
+  std::uint64_t at = 0;  // block of the ring; the scan fills it in
   std::uint64_t blocks = 0;
   std::vector<Record> records;
 };

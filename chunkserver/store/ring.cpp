@@ -81,6 +81,7 @@ Result<JournalScan> scan_journal(Bytes ring, std::uint64_t salt, const JournalPo
     }
     if (!batch.has_value()) break;
     scan.end = {batch->sequence, at + batch->blocks, batch->crc};
+    batch->at = at;
     scan.batches.push_back(std::move(*batch));
   }
   TRY_VOID(check_nothing_beyond(ring, salt, scan.end));

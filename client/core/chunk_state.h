@@ -1,5 +1,5 @@
-// ChunkState: what this mount knows of one chunk of a file under its lease, and the numbers of the write
-// ops it sent to it. A plain record; ChunkMap fills it, Reader and Writer use it.
+// ChunkState: what this mount knows of one chunk of a file under its lease, and the numbers of the
+// write ops it sent to it. A plain record; ChunkMap fills it, Reader and Writer use it.
 #pragma once
 
 #include <cstdint>
@@ -46,9 +46,9 @@ struct ChunkState {
   // Write ops of (chunk, epoch).
   OpSeq next_seq{1};
   std::set<OpSeq> undecided;
-  OpSeq settled_told{1};                  // the mark that all chunk servers were told
+  OpSeq settled_told{1};  // the mark that all chunk servers were told
   Instant last_op;
-  runtime::Mutex lock;                    // OpenChunk, DropPieces: one at a time
+  runtime::Mutex lock;  // OpenChunk, DropPieces: one at a time
 
   OpSeq settled_below() const { return undecided.empty() ? next_seq : *undecided.begin(); }
 };

@@ -15,10 +15,7 @@ CsLinks::Link::Link(runtime::Runtime& runtime)
     : backoff(kAvoidFirst, kAvoidMost), last_error(Code::kUnavailable), connected(runtime) {}
 
 CsLinks::CsLinks(runtime::Runtime& runtime, net::Network& network, net::Credentials credentials)
-    : runtime_(runtime),
-      network_(network),
-      credentials_(std::move(credentials)),
-      tasks_(runtime) {}
+    : runtime_(runtime), network_(network), credentials_(std::move(credentials)), tasks_(runtime) {}
 
 CsLinks::~CsLinks() {
   for (const auto& [address, link] : links_) CHECK(link->channel == nullptr);
@@ -65,7 +62,8 @@ Task<void> CsLinks::connect(Link* link, std::string address) {
   link->connected.notify_all();
 }
 
-Task<Result<std::shared_ptr<net::Channel>>> CsLinks::channel(std::string address, Deadline deadline) {
+Task<Result<std::shared_ptr<net::Channel>>> CsLinks::channel(std::string address,
+                                                             Deadline deadline) {
   Link& at = link(address);
   for (;;) {
     if (stopping_) co_return fail(Code::kCancelled, "the mount is being stopped");
@@ -88,8 +86,8 @@ Task<Result<std::shared_ptr<net::Channel>>> CsLinks::channel(std::string address
   }
 }
 
-Task<Result<net::Payload>> CsLinks::call(std::string address, std::uint16_t op, net::Payload request,
-                                         Deadline deadline) {
+Task<Result<net::Payload>> CsLinks::call(std::string address, std::uint16_t op,
+                                         net::Payload request, Deadline deadline) {
   Result<std::shared_ptr<net::Channel>> to = co_await channel(address, deadline);
   if (!to.has_value()) co_return fail(std::move(to).error());
   const std::shared_ptr<net::Channel> open = *to;

@@ -1,5 +1,5 @@
-// Event: wakes everyone who waits for "something changed", or lets them go on at their deadline. Check
-// your condition in a loop. (runtime::Signal with a deadline.)
+// Event: wakes everyone who waits for "something changed", or lets them go on at their deadline.
+// Check your condition in a loop. (runtime::Signal with a deadline.)
 //
 // Requires: the loop thread; nobody waits when it dies.
 #pragma once

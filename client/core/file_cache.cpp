@@ -251,7 +251,8 @@ void FileCache::truncate(ByteCount size, Instant now) {
   if (keep != 0 && valid(edge)) {
     Segment& segment = segment_of(edge);
     make_writable(segment, bit_of(edge));
-    std::memset(segment.bytes.data() + in_segment(edge) * kBlockBytes + keep, 0, kBlockBytes - keep);
+    std::memset(segment.bytes.data() + in_segment(edge) * kBlockBytes + keep, 0,
+                kBlockBytes - keep);
     set_dirty(segment, bit_of(edge), now);
     update_place(segment_index(edge), segment);
   }

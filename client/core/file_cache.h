@@ -2,7 +2,8 @@
 // CachePool: the budget that all files of a mount share, and the order in which clean segments go.
 //
 // Owns:     the bytes. A pure data structure: no clock, no I/O.
-// Promises: what claim() handed out for a write-back never changes: a write to those blocks meanwhile
+// Promises: what claim() handed out for a write-back never changes: a write to those blocks
+// meanwhile
 //           gets a fresh copy of the segment.
 //           Only segments without dirty or claimed blocks are ever evicted.
 // Requires: the caller keeps the laws of leases; the pool outlives its files.
@@ -63,7 +64,8 @@ class FileCache {
 
   // How many segments a write of this range would add.
   std::uint64_t missing_segments(FileOffset offset, ByteCount length) const;
-  // Blocks that a write of this range would fill only in part, and whose bytes are not here: at most two.
+  // Blocks that a write of this range would fill only in part, and whose bytes are not here: at
+  // most two.
   std::vector<std::uint64_t> unknown_edges(FileOffset offset, ByteCount length) const;
   // Gives a block its bytes (shorter: the rest is zero), unless it has some already.
   void fill(std::uint64_t block, Bytes bytes);
@@ -72,7 +74,8 @@ class FileCache {
 
   bool valid(std::uint64_t block) const;
   bool dirty(std::uint64_t block) const;
-  // How many blocks from `block` on are valid and contiguous in memory, at most `most`, and their bytes.
+  // How many blocks from `block` on are valid and contiguous in memory, at most `most`, and their
+  // bytes.
   std::uint64_t valid_run(std::uint64_t block, std::uint64_t most, const std::byte** bytes) const;
   // Copies a valid block's bytes [at, at + into.size()).
   void copy_out(std::uint64_t block, std::size_t at, MutableBytes into);
@@ -88,8 +91,8 @@ class FileCache {
   // The claimed blocks are dirty again.
   void failed(FileRun run, Instant since);
 
-  // Forgets what lies past `size`, dirty or not; the rest of the block at `size` becomes zero, and dirty
-  // if it was here. Requires: nothing past `size` is claimed.
+  // Forgets what lies past `size`, dirty or not; the rest of the block at `size` becomes zero, and
+  // dirty if it was here. Requires: nothing past `size` is claimed.
   void truncate(ByteCount size, Instant now);
   void drop_all();
   // Clean blocks only.

@@ -3,12 +3,14 @@
 //
 // Owns:     the session to the master, channels to chunk servers, leases, dirty data.
 // Promises: P1 (fsync), P2 (a read sees every write completed on any mount), P8 (deadlines) of
-//           docs/protocols. write() returns when the bytes are in the cache under an exclusive lease.
+//           docs/protocols. write() returns when the bytes are in the cache under an exclusive
+//           lease.
 // Requires: every call on the loop of `runtime`; start() first; co_await stop() before it dies.
 // Limits:   Options::cache_bytes of dirty + clean cached data: past it write() waits.
-// Errors:   namespace codes for what the application did wrong; kTooFewPieces, kTimeout, kNoSpace for
-//           the cluster's troubles. An error of a delayed write is reported once by fsync or the next
-//           write of the same inode.
+// Errors:   namespace codes for what the application did wrong; kTooFewPieces, kTimeout, kNoSpace
+// for
+//           the cluster's troubles. An error of a delayed write is reported once by fsync or the
+//           next write of the same inode.
 #pragma once
 
 #include <functional>
@@ -30,19 +32,19 @@
 namespace cairn::client {
 
 struct Options {
-  std::vector<net::Address> masters;   // session doors (port + 1)
+  std::vector<net::Address> masters;  // session doors (port + 1)
   net::Credentials credentials;
   HostId host_id;
   std::string host;
-  std::string process;                 // names this process for ever (see mds_client.proto)
+  std::string process;  // names this process for ever (see mds_client.proto)
   std::string mount_point;
   bool read_only = false;
-  bool fail_on_nospace = false;        // false: writes wait for space
+  bool fail_on_nospace = false;  // false: writes wait for space
   ByteCount cache_bytes = 256_MiB;
   ByteCount dirty_bytes_per_file = 64_MiB;
-  Duration writeback_age = 1s;         // dirty data older than this is flushed
-  Duration operation_timeout = 30s;    // reads and namespace operations; writes: see `hard`
-  bool hard = true;                    // writes below the minimum wait for ever (until stop())
+  Duration writeback_age = 1s;       // dirty data older than this is flushed
+  Duration operation_timeout = 30s;  // reads and namespace operations; writes: see `hard`
+  bool hard = true;                  // writes below the minimum wait for ever (until stop())
   // True if the named process of this host still runs; asked for sessions left behind.
   std::function<bool(const std::string& process)> process_alive;
 };
@@ -51,8 +53,8 @@ enum class OpenMode { kRead, kWrite };
 
 class FileSystem {
  public:
-  // Drops the kernel's pages (and attributes) of an inode; runs before a lease is given back. May wait
-  // for requests that this FileSystem serves. Default: nothing to drop.
+  // Drops the kernel's pages (and attributes) of an inode; runs before a lease is given back. May
+  // wait for requests that this FileSystem serves. Default: nothing to drop.
   using Invalidate = std::function<Task<void>(InodeId inode)>;
 
   static std::unique_ptr<FileSystem> make(runtime::Runtime& runtime, net::Network& network,
@@ -87,9 +89,10 @@ class FileSystem {
   virtual Task<Result<pb::Attributes>> open(InodeId inode, OpenMode mode) = 0;
   virtual void release(InodeId inode, OpenMode mode) = 0;
 
-  // At most `length` bytes from `offset`, fewer only at the end of the file. Parts may share memory with
-  // the cache: do not write to them.
-  virtual Task<Result<std::vector<Buffer>>> read(InodeId inode, FileOffset offset, ByteCount length) = 0;
+  // At most `length` bytes from `offset`, fewer only at the end of the file. Parts may share memory
+  // with the cache: do not write to them.
+  virtual Task<Result<std::vector<Buffer>>> read(InodeId inode, FileOffset offset,
+                                                 ByteCount length) = 0;
   // Copies the bytes before the first suspension is over: `bytes` must live until the task ends.
   // `append`: the offset is the end of the file, at the time of the write.
   virtual Task<Status> write(InodeId inode, FileOffset offset, Bytes bytes, bool append) = 0;

@@ -25,9 +25,9 @@ std::shared_ptr<const ChunkView> ChunkView::from(const pb::Chunk& chunk) {
 void Inode::overlay(pb::Attributes& from_master) const {
   if (mode != pb::LEASE_EXCLUSIVE) return;
   from_master.set_size(size);
-  from_master.set_blocks(std::max<std::uint64_t>(from_master.blocks(),
-                                                 align_up(size, kBlockBytes) / 512));
-  if (!attributes_dirty) return;
+  from_master.set_blocks(
+      std::max<std::uint64_t>(from_master.blocks(), align_up(size, kBlockBytes) / 512));
+  if (!attributes_dirty && !committing) return;
   from_master.set_mtime_ns(attributes.mtime_ns());
   from_master.set_ctime_ns(std::max(from_master.ctime_ns(), attributes.mtime_ns()));
 }
@@ -43,6 +43,21 @@ void Inode::forget() {
   stored_end = 0;
   chunks.clear();
   cache.drop_all();
+}
+
+StripeGuard::~StripeGuard() {
+  if (inode_ == nullptr) return;
+  permit_.release();
+  const auto slot = inode_->stripes.find(stripe_);
+  CHECK(slot != inode_->stripes.end());
+  if (--slot->second.users == 0) inode_->stripes.erase(slot);
+}
+
+Task<StripeGuard> lock_stripe(runtime::Runtime* runtime, InodePtr inode, std::uint64_t stripe) {
+  StripeSlot& slot = inode->stripes.try_emplace(stripe, *runtime).first->second;
+  ++slot.users;
+  runtime::Semaphore::Permit permit = co_await slot.lock.lock();
+  co_return StripeGuard(std::move(inode), stripe, std::move(permit));
 }
 
 }  // namespace cairn::client

@@ -1,7 +1,8 @@
 // LeaseKeeper: gets, uses and gives back the leases of inodes (docs/protocols/namespace.md).
 //
 // Owns:     the table of inodes, their leases, pins and handles at the master.
-// Promises: a Usage means that the lease is held and valid; a recall waits until no Usage is left, flushes,
+// Promises: a Usage means that the lease is held and valid; a recall waits until no Usage is left,
+// flushes,
 //           makes the kernel forget, and only then gives the lease back.
 //           Leases stay after close until recalled, or until the table is full (oldest use first).
 // Limits:   kInodesMax idle inodes; kUnpinBatch unpins a message.
@@ -55,8 +56,8 @@ class LeaseKeeper {
   // Writes everything delayed of an inode to the chunk servers (not its size to the master).
   using Flush = std::function<Task<Status>(InodePtr inode)>;
 
-  LeaseKeeper(runtime::Runtime& runtime, observe::Log& log, Session& session, const Options& options,
-              CachePool& pool);
+  LeaseKeeper(runtime::Runtime& runtime, observe::Log& log, Session& session,
+              const Options& options, CachePool& pool);
 
   void on_flush(Flush flush) { flush_ = std::move(flush); }
   void on_invalidate(FileSystem::Invalidate invalidate) { invalidate_ = std::move(invalidate); }
@@ -83,7 +84,8 @@ class LeaseKeeper {
   void recall(pb::RecallLease recall);
   pb::Reclaim held() const;
   void session_gone();
-  // Delayed data cannot be written: it is dropped, `error` is reported, the lease goes back unsettled.
+  // Delayed data cannot be written: it is dropped, `error` is reported, the lease goes back
+  // unsettled.
   void abandon(InodePtr inode, Error error);
 
   // Sends unpins, forgets what is over the limit.
@@ -96,26 +98,32 @@ class LeaseKeeper {
   Deadline lease_deadline() const;
 
  private:
-  Task<Status> acquire(InodePtr inode, pb::LeaseMode mode, bool pin, Deadline deadline);
-  Status install(InodePtr inode, const pb::AcquireLeaseReply& reply, std::uint64_t generation,
-                 bool pin);
-  Task<void> serve_recall(pb::RecallLease recall);
-  Task<void> answer_unheld(pb::RecallLease recall);
-  Task<void> invalidate_round(InodePtr inode);
-  Task<void> invalidate(InodePtr inode);
-  Task<Status> quiesce(InodePtr inode, std::uint64_t serial, bool exclusive, Deadline deadline);
-  Task<void> give_back(InodePtr inode, pb::LeaseMode keep);
-  Task<void> give_up(InodePtr inode, LeaseEpoch epoch);
-  Task<void> release_idle(InodePtr inode);
-  Task<void> release_at_end(InodePtr inode, Deadline deadline, Status* result);
-  Task<void> unpin(pb::ClientRequest request);
-  bool usable(const Inode& inode, pb::LeaseMode mode) const;
-  void touch(const InodePtr& inode);
-
   struct Entry {
     InodePtr inode;
     std::list<InodeId>::iterator place;
   };
+  Task<Result<Usage>> enter_pinned(InodePtr inode, pb::LeaseMode mode, bool pin, Deadline deadline);
+  Task<Status> acquire(InodePtr inode, pb::LeaseMode mode, bool pin, Deadline deadline);
+  Status install(const InodePtr& inode, const pb::AcquireLeaseReply& reply, bool pin);
+  Task<void> serve_recall(pb::RecallLease recall);
+  Task<void> answer_unheld(pb::RecallLease recall);
+  // Quiet, flushed, forgotten by the kernel, then given back down to `keep`. After `patience`
+  // delayed data is abandoned.
+  Task<void> retreat(InodePtr inode, pb::LeaseMode keep, Deadline patience);
+  Task<void> lose_patience(InodePtr inode, std::uint64_t serial, Deadline patience,
+                           std::shared_ptr<bool> finished);
+  Task<void> invalidate_round(InodePtr inode);
+  Task<void> invalidate(InodePtr inode);
+  Task<void> drop_pages(InodePtr inode);
+  Task<void> give_back(InodePtr inode, pb::LeaseMode keep);
+  Task<void> give_up(InodePtr inode, LeaseEpoch epoch);
+  Task<void> release_idle(InodePtr inode);
+  Task<void> unpin(pb::ClientRequest request);
+  bool granted(const Inode& inode, pb::LeaseMode mode) const;
+  bool is_idle(const Entry& entry) const;
+  void touch(InodeId id);
+  void trim_table();
+
   runtime::Runtime& runtime_;
   observe::Log& log_;
   Session& session_;
@@ -127,6 +135,7 @@ class LeaseKeeper {
   std::unordered_map<InodeId, Entry, StrongHash> inodes_;
   std::list<InodeId> order_;  // least recently used first
   std::set<InodeId> unpins_;
+  std::size_t releasing_ = 0;
 };
 
 }  // namespace cairn::client

@@ -10,7 +10,8 @@
 namespace cairn::client {
 
 namespace {
-constexpr Duration kProbeAfter = 2s;    // a request without an answer for so long: is the master there?
+constexpr Duration kProbeAfter =
+    2s;  // a request without an answer for so long: is the master there?
 constexpr Duration kProbeTimeout = 3s;
 constexpr Duration kRetryFirst = 20ms;
 constexpr Duration kRetryMost = 1s;
@@ -101,7 +102,8 @@ void Session::answered(Instant sent) {
 
 void Session::session_gone(std::uint64_t generation) {
   if (generation != generation_) return;
-  log_.error("session {} is gone: every lease is void, unwritten data of open files is lost", session_);
+  log_.error("session {} is gone: every lease is void, unwritten data of open files is lost",
+             session_);
   session_ = 0;
   valid_until_ = Instant();
   ++generation_;
@@ -112,7 +114,8 @@ void Session::session_gone(std::uint64_t generation) {
   changed_.notify_all();
 }
 
-Task<Result<pb::ClientReply>> Session::exchange(ChannelPtr channel, const pb::ClientRequest* request,
+Task<Result<pb::ClientReply>> Session::exchange(ChannelPtr channel,
+                                                const pb::ClientRequest* request,
                                                 Deadline deadline) {
   net::Payload payload;
   payload.meta = request->SerializeAsString();
@@ -123,6 +126,9 @@ Task<Result<pb::ClientReply>> Session::exchange(ChannelPtr channel, const pb::Cl
   Result<net::Payload> answer =
       co_await channel->call(pb::OP_CLIENT_REQUEST, std::move(payload), deadline);
   in_flight_.erase(id);
+  if (generation != generation_ && !is_mutation(*request) && answer.has_value()) {
+    co_return fail(Code::kConnectionLost, "answered to a session that is gone");
+  }
   if (!answer.has_value()) {
     const Code code = answer.error().code();
     const bool heard = code != Code::kTimeout && code != Code::kConnectionLost &&
@@ -166,7 +172,11 @@ Task<Result<pb::ClientReply>> Session::call(pb::ClientRequest request, Deadline 
   Mutation mutation;
   Result<pb::ClientReply> reply = co_await call_numbered(std::move(request), deadline, &mutation);
   // Given up or answered: either way the master may forget it, and refuses a late copy.
-  if (mutation.generation == generation_) unanswered_.erase(mutation.seq);
+  if (mutation.generation == generation_) {
+    unanswered_.erase(mutation.seq);
+  } else if (mutation.generation != 0 && reply.has_value()) {
+    co_return fail(Code::kSessionGone, "the session ended while the MDS answered");
+  }
   co_return reply;
 }
 
@@ -175,7 +185,8 @@ Task<Result<pb::ClientReply>> Session::call_numbered(pb::ClientRequest request, 
   Backoff backoff(kRetryFirst, kRetryMost);
   for (;;) {
     if (stopping_) co_return fail(Code::kCancelled, "the mount is being stopped");
-    if (runtime_.now() >= deadline) co_return fail(Code::kTimeout, "the MDS did not answer in time");
+    if (runtime_.now() >= deadline)
+      co_return fail(Code::kTimeout, "the MDS did not answer in time");
     if (channel_ == nullptr || !channel_->is_open()) {
       co_await changed_.wait_until(deadline);
       continue;
@@ -259,7 +270,8 @@ Task<void> Session::end_dead_sessions() {
     end.mutable_end_dead_session()->set_host_id(options_.host_id.raw());
     const Deadline until = runtime_.after(options_.operation_timeout);
     const Result<pb::ClientReply> ended = co_await call(std::move(end), until);
-    log_.info("session {} was left by a process that is gone ({}): {}", entry.session(), entry.process(),
+    log_.info("session {} was left by a process that is gone ({}): {}", entry.session(),
+              entry.process(),
               ended.has_value() ? std::string("ended") : ended.error().to_string());
   }
 }

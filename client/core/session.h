@@ -1,8 +1,9 @@
-// Session: one mount's life with the master: connects, opens or resumes the session, keeps it alive,
-// carries requests, brings recalls.
+// Session: one mount's life with the master: connects, opens or resumes the session, keeps it
+// alive, carries requests, brings recalls.
 //
 // Owns:     the channel to the master, the numbers of mutations.
-// Promises: a mutation is done exactly once, over lost connections and restarts of the MDS (same seq
+// Promises: a mutation is done exactly once, over lost connections and restarts of the MDS (same
+// seq
 //           until answered); reads are repeated until answered; call() ends at its deadline.
 //           After a lost connection it tries all masters for ever, until stop().
 // Requires: the loop of `runtime`; start() first; co_await stop() before it dies.
@@ -44,7 +45,8 @@ class Session {
           const Options& options, Owner& owner);
   ~Session();
 
-  // Connects and opens the session. Errors: kUnavailable, kTimeout, kNotAuthenticated, kWrongCluster.
+  // Connects and opens the session. Errors: kUnavailable, kTimeout, kNotAuthenticated,
+  // kWrongCluster.
   Task<Status> start(Deadline deadline);
   // Says good-bye when `clean`; ends every call under way with kCancelled.
   Task<void> stop(bool clean, Deadline deadline);
@@ -103,13 +105,13 @@ class Session {
   InodeId root_ = kRootInode;
   Duration lease_ = std::chrono::milliseconds(60'000);
   Instant valid_until_;
-  Instant last_sent_;    // of the newest answered request
+  Instant last_sent_;  // of the newest answered request
   Instant last_answer_;
   std::uint64_t next_seq_ = 1;
   std::set<std::uint64_t> unanswered_;
   std::uint64_t next_exchange_ = 1;
   std::map<std::uint64_t, Instant> in_flight_;
-  std::optional<Error> refusal_;     // start(): why the last attempt failed
+  std::optional<Error> refusal_;  // start(): why the last attempt failed
   bool started_ = false;
   bool was_connected_ = false;
   bool stopping_ = false;

@@ -34,7 +34,8 @@ Task<void> Session::run() {
       continue;
     }
     backoff.reset();
-    if (was_connected_) log_.info("connected to the MDS at {} again, session {}", to.to_string(), session_);
+    if (was_connected_)
+      log_.info("connected to the MDS at {} again, session {}", to.to_string(), session_);
     was_connected_ = true;
     refusal_.reset();
     const ChannelPtr channel = *connected;

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "client/fuse/fuse_api.h"
 #include "client/fuse/server.h"
 #include "proto/types.pb.h"
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "client/fuse/fuse_api.h"
 #include "client/fuse/process.h"
 #include "common/base/check.h"
 

@@ -9,9 +9,10 @@
 #include <functional>
 #include <thread>
 
-#include "client/fuse/fuse_api.h"
 #include "client/fuse/request_memory.h"
 #include "common/observe/log.h"
+
+struct fuse_session;  // libfuse
 
 namespace cairn::client::fuse {
 

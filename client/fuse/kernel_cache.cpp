@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "client/fuse/fuse_api.h"
 #include "client/fuse/process.h"
 
 namespace cairn::client::fuse {

@@ -15,12 +15,13 @@
 #include <thread>
 #include <vector>
 
-#include "client/fuse/fuse_api.h"
 #include "common/base/ids.h"
 #include "common/observe/log.h"
 #include "common/runtime/completion.h"
 #include "common/runtime/runtime.h"
 #include "common/runtime/task.h"
+
+struct fuse_session;  // libfuse
 
 namespace cairn::client::fuse {
 

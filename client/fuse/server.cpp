@@ -5,6 +5,7 @@
 
 #include "client/fuse/call.h"
 #include "client/fuse/directory_handle.h"
+#include "client/fuse/fuse_api.h"
 
 namespace cairn::client::fuse {
 

@@ -17,13 +17,14 @@
 #include <unordered_map>
 
 #include "client/core/file_system.h"
-#include "client/fuse/fuse_api.h"
 #include "client/fuse/handles.h"
 #include "client/fuse/request_memory.h"
 #include "client/fuse/writes_under_way.h"
 #include "common/observe/log.h"
 #include "common/runtime/runtime.h"
 #include "common/runtime/task_group.h"
+
+struct fuse_req;  // libfuse
 
 namespace cairn::client::fuse {
 
@@ -42,13 +43,13 @@ class Server {
   ~Server();
 
   // FUSE threads. nullptr: the request was refused and answered. `bytes`: those of a write.
-  static Server* admit(fuse_req_t request, ByteCount bytes = 0);
+  static Server* admit(fuse_req* request, ByteCount bytes = 0);
   void start(Task<void> task);
   RequestMemoryPool& memory() { return memory_; }
   // Any thread: from now on requests are refused with ENOTCONN.
   void refuse() { refusing_ = true; }
   // Called by libfuse on a FUSE thread, for the request with this number.
-  static void interrupted(fuse_req_t request, void* number);
+  static void interrupted(fuse_req* request, void* number);
 
   FileSystem& fs() { return fs_; }
   runtime::Runtime& runtime() { return runtime_; }

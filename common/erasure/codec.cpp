@@ -1,60 +1,34 @@
 #include "common/erasure/codec.h"
 
-#include <isa-l/erasure_code.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
 #include <mutex>
+#include <string>
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/erasure/matrix.h"
+#include "common/erasure/multiply.h"
 
 namespace cairn::erasure {
 namespace {
 
-// ISA-L expands each coefficient to 32 bytes.
-constexpr std::size_t kTableBytes = 32;
-// ISA-L takes an int length.
-constexpr std::size_t kStepBytes = 1U << 30;
 // Loss patterns remembered by a codec: those of the failures of one time.
 constexpr std::size_t kPatternsKept = 32;
 
-using Bytes32 = std::array<std::uint8_t, kTableBytes>;
-template <std::size_t kRows>
-using ExpandedRows = std::array<Bytes32, kRows * limits::kDataPiecesMax>;
-using DecodeTables = ExpandedRows<limits::kParityPiecesMax>;
-using Pointers = std::array<std::uint8_t*, limits::kPiecesPerChunkMax>;
-
-// ISA-L declares sources and tables as changeable and does not change them.
+// Sources are not changed, but ISA-L takes them so.
 std::uint8_t* raw(const std::byte* at) {
   return const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(at));
 }
-std::uint8_t* raw(const std::uint8_t* at) { return const_cast<std::uint8_t*>(at); }
 
-void multiply(CodePath path, int length, unsigned columns, unsigned rows,
-              const std::uint8_t* tables, Pointers& from, Pointers& to) {
-  const auto k = static_cast<int>(columns);
-  const auto r = static_cast<int>(rows);
-  if (path == CodePath::kPortable) {
-    ec_encode_data_base(length, k, r, raw(tables), from.data(), to.data());
-  } else {
-    ec_encode_data(length, k, r, raw(tables), from.data(), to.data());
-  }
-}
-
-// to[row] = sum over column of tables(row, column) * from[column], in steps ISA-L can take.
-void multiply_all(CodePath path, std::size_t length, unsigned columns, unsigned rows,
-                  const std::uint8_t* tables, Pointers& from, Pointers& to) {
-  while (length > 0 && rows > 0) {
-    const std::size_t step = std::min(length, kStepBytes);
-    multiply(path, static_cast<int>(step), columns, rows, tables, from, to);
-    for (unsigned i = 0; i < columns; ++i) from[i] += step;
-    for (unsigned i = 0; i < rows; ++i) to[i] += step;
-    length -= step;
-  }
+template <class Pointer>
+Columns columns_of(std::span<Pointer const> pieces) {
+  Columns columns{};
+  CHECK_LE(pieces.size(), columns.size());
+  std::transform(pieces.begin(), pieces.end(), columns.begin(), [](Pointer p) { return raw(p); });
+  return columns;
 }
 
 PieceMask lowest_bits(PieceMask mask, unsigned count) {
@@ -73,54 +47,45 @@ struct Codec::Tables {
       : data(data_pieces),
         parity(parity_pieces),
         path(code_path),
-        rows(parity_rows(data_pieces, parity_pieces)) {
-    if (parity > 0) expand(rows, encode.front().data());
-  }
-
-  static void expand(const Matrix& matrix, std::uint8_t* tables) {
-    ec_init_tables(static_cast<int>(matrix.columns), static_cast<int>(matrix.rows),
-                   raw(matrix.at.data()), tables);
-  }
+        rows(parity_rows(data_pieces, parity_pieces)),
+        encoder(code_path, rows) {}
 
   // A copy, so that no other thread can replace it under the caller.
-  DecodeTables decode_tables(PieceMask used, PieceMask want) const {
+  Multiplier decoder(PieceMask used, PieceMask want) const {
     const std::lock_guard lock(mutex);
     ++clock;
     Pattern* oldest = &patterns.front();
     for (Pattern& pattern : patterns) {
       if (pattern.used == used && pattern.want == want) {
         pattern.last_use = clock;
-        return pattern.tables;
+        return pattern.decoder;
       }
       if (pattern.last_use < oldest->last_use) oldest = &pattern;
     }
     oldest->used = used;
     oldest->want = want;
     oldest->last_use = clock;
-    expand(decode_rows(rows, used, want), oldest->tables.front().data());
-    return oldest->tables;
+    oldest->decoder = Multiplier(path, decode_rows(rows, used, want));
+    return oldest->decoder;
   }
 
   struct Pattern {
     PieceMask used = 0;  // 0: free
     PieceMask want = 0;
     std::uint64_t last_use = 0;
-    DecodeTables tables;
+    Multiplier decoder;
   };
 
   const unsigned data;
   const unsigned parity;
   const CodePath path;
   const Matrix rows;
-  // M = 1 has up to 14 rows of one column: fewer entries than 4 x 17.
-  ExpandedRows<limits::kParityPiecesMax> encode{};
+  const Multiplier encoder;
 
   mutable std::mutex mutex;
   mutable std::uint64_t clock = 0;
   mutable std::array<Pattern, kPatternsKept> patterns{};
 };
-
-static_assert(kRowsMax <= limits::kParityPiecesMax * limits::kDataPiecesMax);
 
 Codec::Codec(unsigned data, unsigned parity, CodePath path)
     : tables_(std::make_unique<Tables>(data, parity, path)) {}
@@ -157,12 +122,7 @@ void Codec::encode(std::span<const std::byte* const> data, std::span<std::byte* 
     for (std::byte* copy : parity) std::memcpy(copy, data[0], length);
     return;
   }
-  Pointers from{};
-  Pointers to{};
-  std::transform(data.begin(), data.end(), from.begin(), [](const std::byte* p) { return raw(p); });
-  std::transform(parity.begin(), parity.end(), to.begin(), [](std::byte* p) { return raw(p); });
-  multiply_all(tables_->path, length, tables_->data, tables_->parity,
-               tables_->encode.front().data(), from, to);
+  tables_->encoder.multiply(columns_of(data), columns_of(parity), length);
 }
 
 Status Codec::rebuild(PieceMask have, PieceMask want, std::span<std::byte* const> pieces,
@@ -181,8 +141,8 @@ Status Codec::rebuild(PieceMask have, PieceMask want, std::span<std::byte* const
   want &= ~used;
   if (want == 0 || length == 0) return {};
 
-  Pointers from{};
-  Pointers to{};
+  Columns from{};
+  Columns to{};
   unsigned sources = 0;
   unsigned targets = 0;
   for (unsigned i = 0; i < count; ++i) {
@@ -193,8 +153,8 @@ Status Codec::rebuild(PieceMask have, PieceMask want, std::span<std::byte* const
     for (unsigned i = 0; i < targets; ++i) std::memcpy(to[i], from[0], length);
     return {};
   }
-  const DecodeTables tables = tables_->decode_tables(used, want);
-  multiply_all(tables_->path, length, sources, targets, tables.front().data(), from, to);
+  const Multiplier decoder = tables_->decoder(used, want);
+  decoder.multiply(from, to, length);
   return {};
 }
 
@@ -202,25 +162,7 @@ void Codec::apply_delta(PieceIndex index, const std::byte* delta,
                         std::span<std::byte* const> parity, std::size_t length) const {
   CHECK_LT(unsigned{index.raw()}, tables_->data);
   CHECK_EQ(parity.size(), std::size_t{tables_->parity});
-  if (parity.empty()) return;
-  Pointers to{};
-  std::transform(parity.begin(), parity.end(), to.begin(), [](std::byte* p) { return raw(p); });
-  std::uint8_t* from = raw(delta);
-  const auto k = static_cast<int>(tables_->data);
-  const auto rows = static_cast<int>(tables_->parity);
-  const auto column = static_cast<int>(index.raw());
-  std::uint8_t* tables = raw(tables_->encode.front().data());
-  while (length > 0) {
-    const std::size_t step = std::min(length, kStepBytes);
-    if (tables_->path == CodePath::kPortable) {
-      ec_encode_data_update_base(static_cast<int>(step), k, rows, column, tables, from, to.data());
-    } else {
-      ec_encode_data_update(static_cast<int>(step), k, rows, column, tables, from, to.data());
-    }
-    from += step;
-    for (std::uint8_t*& at : std::span(to.data(), parity.size())) at += step;
-    length -= step;
-  }
+  tables_->encoder.add(index.raw(), raw(delta), columns_of(parity), length);
 }
 
 }  // namespace cairn::erasure

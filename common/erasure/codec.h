@@ -1,10 +1,14 @@
-// Codec: encode, rebuild and parity deltas of one code, by ISA-L. Pure: no I/O, no allocation per call.
+// Codec: encode, rebuild and parity deltas of one code, by ISA-L. Pure: no I/O, no allocation in
+// a call.
 //
-// Generator (version kGeneratorVersion, in every piece header): M = 1: all ones (replicas); N = 1: XOR;
-// N = 2: RAID-6 P + Q (H. P. Anvin, "The mathematics of RAID-6"), rows 1 and 2^i over GF(2^8)/0x11d;
-// N > 2: Cauchy (J. Bloemer et al., "An XOR-based erasure-resilient coding scheme", 1995). Every pattern of
-// at most N losses is invertible: proved by codec_test.
-// Thread rule: const members from any thread. Lengths: any; pointers need no alignment (64 is faster).
+// Generator (version kGeneratorVersion, in every piece header), over GF(2^8)/0x11d:
+//   M = 1   all ones: replicas;
+//   N = 1   all ones: XOR;
+//   N = 2   rows 1 and 2^i: RAID-6 P + Q (H. P. Anvin, "The mathematics of RAID-6");
+//   N > 2   Cauchy (J. Bloemer et al., "An XOR-based erasure-resilient coding scheme", 1995).
+// Every pattern of at most N losses is invertible: proved by codec_test.
+// Threads: const members from any thread.
+// Lengths: any; pointers need no alignment (64 bytes is faster).
 #pragma once
 
 #include <cstddef>
@@ -42,9 +46,8 @@ class Codec {
               std::size_t length) const;
 
   // Computes the pieces in `want` from M of the pieces in `have` (the first M set bits are used).
-  // `pieces` has M + N pointers; those of used and wanted pieces must be valid. A wanted piece that is
-  // itself used is left as it is.
-  // Errors: kTooFewPieces.
+  // `pieces` has M + N pointers; those of used and wanted pieces must be valid. A wanted piece that
+  // is itself used is left as it is. Errors: kTooFewPieces.
   Status rebuild(PieceMask have, PieceMask want, std::span<std::byte* const> pieces,
                  std::size_t length) const;
 

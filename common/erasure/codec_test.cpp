@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
+#include <cstring>
 
+#include "common/base/buffer.h"
 #include "common/base/limits.h"
 #include "common/base/prng.h"
+#include "common/base/units.h"
 
 namespace cairn::erasure {
 namespace {
@@ -27,15 +31,24 @@ std::vector<Code> allowed_codes() {
   return codes;
 }
 
-// Pieces of `length` bytes at odd addresses, so that no alignment is taken for granted, with guard
-// bytes between them.
+// Where pieces start: the codec takes other instructions for aligned pieces.
+enum class Place { kOdd, kAligned };
+constexpr Place kPlaces[] = {Place::kOdd, Place::kAligned};
+
+// Pieces of `length` bytes with guard bytes between them.
 class Pieces {
  public:
-  Pieces(unsigned count, std::size_t length)
-      : count_(count), length_(length), stride_((length + 32) | 1U), bytes_(stride_ * count + 1) {
-    std::fill(bytes_.begin(), bytes_.end(), kGuard);
-    for (unsigned i = 0; i < count; ++i) pointers_.push_back(bytes_.data() + 1 + stride_ * i);
+  Pieces(unsigned count, std::size_t length, Place place = Place::kOdd)
+      : length_(length), stride_(align_up(length + 32, 64)) {
+    const std::size_t shift = place == Place::kOdd ? 1 : 0;
+    memory_ = Buffer::allocate(stride_ * count + shift);
+    std::memset(memory_.data(), kGuard, memory_.size());
+    for (unsigned i = 0; i < count; ++i) {
+      // Odd pieces differ in their alignment, too.
+      pointers_.push_back(memory_.data() + stride_ * i + shift * (i % 31));
+    }
   }
+  Pieces(Pieces&&) = default;
 
   std::byte* at(unsigned i) { return pointers_[i]; }
   std::span<std::byte* const> all() const { return pointers_; }
@@ -47,32 +60,32 @@ class Pieces {
     for (std::size_t x = 0; x < length_; ++x) at(i)[x] = static_cast<std::byte>(prng.below(256));
   }
   void erase(unsigned i) { std::memset(at(i), 0x5e, length_); }
-  const std::vector<std::byte>& bytes() const { return bytes_; }
-  void restore(const Pieces& other) { bytes_ = other.bytes_; refresh(); }
+  // The pieces and all bytes between them.
+  bool same_as(const Pieces& other) const {
+    return std::ranges::equal(memory_.span(), other.memory_.span());
+  }
+  void restore(const Pieces& other) {
+    CHECK_EQ(memory_.size(), other.memory_.size());
+    std::memcpy(memory_.data(), other.memory_.data(), memory_.size());
+  }
   bool guards_intact() const {
-    for (unsigned i = 0; i < count_; ++i) {
-      for (std::size_t x = length_; x < stride_; ++x) {
-        if (pointers_[i][x] != kGuard) return false;
-      }
+    for (const std::byte* at : pointers_) {
+      if (at[length_] != std::byte{kGuard}) return false;
     }
     return true;
   }
 
  private:
-  static constexpr std::byte kGuard{0xa7};
-  void refresh() {
-    for (unsigned i = 0; i < count_; ++i) pointers_[i] = bytes_.data() + 1 + stride_ * i;
-  }
+  static constexpr std::uint8_t kGuard = 0xa7;
 
-  unsigned count_;
   std::size_t length_;
   std::size_t stride_;
-  std::vector<std::byte> bytes_;
+  Buffer memory_;
   std::vector<std::byte*> pointers_;
 };
 
-Pieces encoded(const Codec& codec, std::size_t length, Prng& prng) {
-  Pieces pieces(codec.data() + codec.parity(), length);
+Pieces encoded(const Codec& codec, std::size_t length, Prng& prng, Place place = Place::kOdd) {
+  Pieces pieces(codec.data() + codec.parity(), length, place);
   for (unsigned i = 0; i < codec.data(); ++i) pieces.fill(i, prng);
   const std::vector<const std::byte*> data = pieces.first(codec.data());
   codec.encode(data, pieces.from(codec.data()), length);
@@ -89,17 +102,17 @@ void expect_rebuilt(const Codec& codec, const Pieces& original, Pieces& scratch,
   }
   const Status status = codec.rebuild(all & ~lost, lost, scratch.all(), length);
   ASSERT_TRUE(status.has_value());
-  ASSERT_TRUE(scratch.bytes() == original.bytes())
+  ASSERT_TRUE(scratch.same_as(original))
       << codec.data() << "+" << codec.parity() << " lost " << lost << " length " << length;
 }
 
 // Every pattern of at most N losses, wide codes too: 17+4 has 7547 of them.
-void expect_every_loss_rebuilt(CodePath path, const Code& code) {
+void expect_every_loss_rebuilt(CodePath path, const Code& code, Place place) {
   constexpr std::size_t kLength = 67;  // a SIMD step and a tail
   Prng prng(code.data * 100 + code.parity);
   const auto codec = Codec::get(code.data, code.parity, path);
-  const Pieces original = encoded(*codec, kLength, prng);
-  Pieces scratch(code.data + code.parity, kLength);
+  const Pieces original = encoded(*codec, kLength, prng, place);
+  Pieces scratch(code.data + code.parity, kLength, place);
   scratch.restore(original);
   const PieceMask end = PieceMask{1} << (code.data + code.parity);
   for (PieceMask lost = 1; lost < end; ++lost) {
@@ -111,14 +124,14 @@ void expect_every_loss_rebuilt(CodePath path, const Code& code) {
 
 TEST(Codec, RebuildsEveryLossPatternOfEveryCodeOnTheSelectedPath) {
   for (const Code& code : allowed_codes()) {
-    expect_every_loss_rebuilt(CodePath::kSelected, code);
+    for (const Place place : kPlaces) expect_every_loss_rebuilt(CodePath::kSelected, code, place);
     if (HasFatalFailure()) return;
   }
 }
 
 TEST(Codec, RebuildsEveryLossPatternOfEveryCodeOnThePortablePath) {
   for (const Code& code : allowed_codes()) {
-    expect_every_loss_rebuilt(CodePath::kPortable, code);
+    expect_every_loss_rebuilt(CodePath::kPortable, code, Place::kOdd);
     if (HasFatalFailure()) return;
   }
 }
@@ -130,23 +143,48 @@ TEST(Codec, RebuildsAtEveryLengthAndAnyAlignment) {
   for (const CodePath path : kPaths) {
     for (const Code& code : {Code{1, 2}, Code{2, 1}, Code{4, 2}, Code{5, 3}, Code{17, 4}}) {
       const auto codec = Codec::get(code.data, code.parity, path);
-      for (const std::size_t length : kLengths) {
-        const Pieces original = encoded(*codec, length, prng);
-        ASSERT_TRUE(original.guards_intact());
-        Pieces scratch(code.data + code.parity, length);
-        scratch.restore(original);
-        PieceMask lost = 0;
-        for (unsigned n = 0; n < code.parity; ++n) {
-          lost |= PieceMask{1} << prng.below(code.data + code.parity);
+      for (const Place place : kPlaces) {
+        for (const std::size_t length : kLengths) {
+          const Pieces original = encoded(*codec, length, prng, place);
+          ASSERT_TRUE(original.guards_intact());
+          Pieces scratch(code.data + code.parity, length, place);
+          scratch.restore(original);
+          PieceMask lost = 0;
+          for (unsigned n = 0; n < code.parity; ++n) {
+            lost |= PieceMask{1} << prng.below(code.data + code.parity);
+          }
+          expect_rebuilt(*codec, original, scratch, lost, length);
+          if (HasFatalFailure()) return;
         }
-        expect_rebuilt(*codec, original, scratch, lost, length);
-        ASSERT_TRUE(scratch.guards_intact());
       }
     }
   }
 }
 
-// All pieces of `have` beyond the first M are ignored, and wanted pieces need not be all the lost ones.
+// The special instructions and the portable path give the same parity: one format on every machine.
+TEST(Codec, EveryPathAndPlaceGivesTheSameParity) {
+  for (const Code& code : allowed_codes()) {
+    for (const std::size_t length : {std::size_t{64}, std::size_t{4096}, std::size_t{5003}}) {
+      std::vector<std::vector<std::byte>> parities;
+      for (const CodePath path : kPaths) {
+        for (const Place place : kPlaces) {
+          Prng prng(length);
+          Pieces pieces = encoded(*Codec::get(code.data, code.parity, path), length, prng, place);
+          std::vector<std::byte>& all = parities.emplace_back();
+          for (unsigned i = code.data; i < code.data + code.parity; ++i) {
+            all.insert(all.end(), pieces.at(i), pieces.at(i) + length);
+          }
+        }
+      }
+      for (const auto& parity : parities) {
+        ASSERT_TRUE(parity == parities.front()) << code.data << "+" << code.parity;
+      }
+    }
+  }
+}
+
+// All pieces of `have` beyond the first M are ignored, and wanted pieces need not be all the lost
+// ones.
 TEST(Codec, RebuildsPartOfTheLossFromAnyPiecesThatAreEnough) {
   Prng prng(17);
   for (int round = 0; round < 3000; ++round) {
@@ -191,7 +229,7 @@ TEST(Codec, DeltasEqualReencoding) {
         Pieces expected(code.data + code.parity, length);
         expected.restore(pieces);
         codec->encode(expected.first(code.data), expected.from(code.data), length);
-        ASSERT_TRUE(pieces.bytes() == expected.bytes())
+        ASSERT_TRUE(pieces.same_as(expected))
             << code.data << "+" << code.parity << " length " << length;
       }
     }

@@ -78,16 +78,16 @@ Status check_code(std::uint32_t data, std::uint32_t parity, std::uint32_t min) {
                   " data pieces are allowed, for example 17+3");
   }
   if (parity == 0) {
-    return refuse("several data pieces need parity; for no redundancy at all use 1+0 or replicas=1");
+    return refuse(
+        "several data pieces need parity; for no redundancy at all use 1+0 or replicas=1");
   }
   if (parity > limits::kParityPiecesMax) {
     return refuse("at most " + text_of(limits::kParityPiecesMax) +
                   " parity pieces are allowed, for example 17+4");
   }
   if (parity >= data) {
-    return refuse("there must be fewer parity pieces than data pieces; use " +
-                  text_of(parity + 1) + "+" + text_of(parity) + " or replicas=" +
-                  text_of(parity + 1));
+    return refuse("there must be fewer parity pieces than data pieces; use " + text_of(parity + 1) +
+                  "+" + text_of(parity) + " or replicas=" + text_of(parity + 1));
   }
   if (min < data || min > data + parity) {
     return refuse("the minimum " + text_of(min) + " must be " + text_of(data) + " to " +
@@ -144,9 +144,9 @@ Result<Encoding> Encoding::parse_replicas(std::string_view text) {
                 "replicas=" + std::string(text) + ": replicas are N or N:min, for example 3:2");
   }
   if (spelling->second) {
-    return fail(Code::kInvalidArgument, "replicas=" + std::string(text) +
-                                            ": that is an encoding; use encoding=" +
-                                            std::string(text));
+    return fail(Code::kInvalidArgument,
+                "replicas=" + std::string(text) +
+                    ": that is an encoding; use encoding=" + std::string(text));
   }
   const std::uint32_t norm = spelling->first;
   if (norm == 0) return fail(check_replicas(0, 1).error());

@@ -1,9 +1,11 @@
 // Encoding: how many pieces a chunk has and how many of them must take a write.
 //
-// Spelling: "M+N[:min]" ("4+2", "4+2:5") or replicas "norm[:min]" ("3", "3:2"). Replicas are data = 1.
-// Allowed: 1+0, 2+1 .. 17+4 with M > N, N <= 4; replicas 1..15. Default min: replicas norm <= 2: 1, else
-// norm / 2 + 1; M+N: M + 1 for N >= 2, M for N <= 1.
-// Errors: kInvalidArgument; the message says which rule and what to type instead.
+// Spelling: "M+N[:min]" ("4+2", "4+2:5") or replicas "norm[:min]" ("3", "3:2").
+//           Replicas are data = 1.
+// Allowed:  1+0, 2+1 .. 17+4 with M > N, N <= 4; replicas 1..15.
+// Default:  min of replicas is 1 for norm <= 2, else norm / 2 + 1; of M+N it is M + 1 for N >= 2,
+//           M for N <= 1.
+// Errors:   kInvalidArgument; the message says which rule and what to type instead.
 #pragma once
 
 #include <cstdint>

@@ -42,24 +42,37 @@ TEST(Encoding, RefusalsSayWhatToTypeInstead) {
     const char* text;
     const char* says;
   };
-  for (const Case& c :
-       {Case{"3+3", "use 4+3 or replicas=4"}, Case{"0+2", "at least one data piece"},
-        Case{"18+4", "at most 17 data"}, Case{"4+5", "at most 4 parity"}, Case{"6+5", "at most 4"},
-        Case{"1+1", "use replicas=2"}, Case{"1+2", "use replicas=3"}, Case{"4+0", "use 1+0"},
-        Case{"4+2:3", "must be 4 to 6"}, Case{"4+2:7", "must be 4 to 6"}, Case{"3:2", "replicas=3:2"},
-        Case{"3", "replicas=3"}, Case{"", "for example"}, Case{"+2", "for example"},
-        Case{"4+", "for example"}, Case{"4+2:", "for example"}, Case{"4+2 ", "for example"},
-        Case{"-4+2", "for example"}, Case{"4+2+1", "for example"}, Case{"4294967297+2", "for example"},
-        Case{"4 + 2", "for example"}, Case{"0x4+2", "for example"}}) {
+  for (const Case& c : {Case{"3+3", "use 4+3 or replicas=4"},
+                        Case{"0+2", "at least one data piece"},
+                        Case{"18+4", "at most 17 data"},
+                        Case{"4+5", "at most 4 parity"},
+                        Case{"6+5", "at most 4"},
+                        Case{"1+1", "use replicas=2"},
+                        Case{"1+2", "use replicas=3"},
+                        Case{"4+0", "use 1+0"},
+                        Case{"4+2:3", "must be 4 to 6"},
+                        Case{"4+2:7", "must be 4 to 6"},
+                        Case{"3:2", "replicas=3:2"},
+                        Case{"3", "replicas=3"},
+                        Case{"", "for example"},
+                        Case{"+2", "for example"},
+                        Case{"4+", "for example"},
+                        Case{"4+2:", "for example"},
+                        Case{"4+2 ", "for example"},
+                        Case{"-4+2", "for example"},
+                        Case{"4+2+1", "for example"},
+                        Case{"4294967297+2", "for example"},
+                        Case{"4 + 2", "for example"},
+                        Case{"0x4+2", "for example"}}) {
     const Result<Encoding> encoding = Encoding::parse_code(c.text);
     ASSERT_FALSE(encoding.has_value()) << c.text;
     EXPECT_EQ(encoding.error().code(), Code::kInvalidArgument);
     EXPECT_NE(encoding.error().message().find(c.says), std::string::npos)
         << encoding.error().message();
   }
-  for (const Case& c : {Case{"0", "1 to 15"}, Case{"16", "1 to 15"}, Case{"3:0", "1 to 3"},
-                        Case{"3:4", "1 to 3"}, Case{"4+2", "encoding=4+2"}, Case{"x", "3:2"},
-                        Case{"3:", "3:2"}, Case{"", "3:2"}}) {
+  for (const Case& c :
+       {Case{"0", "1 to 15"}, Case{"16", "1 to 15"}, Case{"3:0", "1 to 3"}, Case{"3:4", "1 to 3"},
+        Case{"4+2", "encoding=4+2"}, Case{"x", "3:2"}, Case{"3:", "3:2"}, Case{"", "3:2"}}) {
     const Result<Encoding> encoding = Encoding::parse_replicas(c.text);
     ASSERT_FALSE(encoding.has_value()) << c.text;
     EXPECT_EQ(encoding.error().code(), Code::kInvalidArgument);

@@ -1,5 +1,5 @@
-// Matrices of the codes: generator and decoding coefficients over GF(2^8)/0x11d. Pure arithmetic, used by
-// Codec and its tests only.
+// Matrices of the codes: generator and decoding coefficients over GF(2^8)/0x11d. Pure arithmetic,
+// used by Codec and its tests only.
 #pragma once
 
 #include <array>
@@ -26,8 +26,9 @@ struct Matrix {
 // The parity rows of generator version 1 (codec.h).
 Matrix parity_rows(unsigned data, unsigned parity);
 
-// Row w of the answer, multiplied by the pieces in `used` (in ascending order), gives the w-th piece of
-// `want`. Requires: `used` has exactly `data` bits, and every pattern is invertible (codec_test proves it).
+// Row w of the answer, multiplied by the pieces in `used` (in ascending order), gives the w-th
+// piece of `want`. Requires: `used` has exactly `data` bits, and every pattern is invertible
+// (codec_test proves it).
 Matrix decode_rows(const Matrix& parity, std::uint32_t used, std::uint32_t want);
 
 }  // namespace cairn::erasure

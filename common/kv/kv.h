@@ -1,7 +1,8 @@
 // Kv: an ordered store of byte strings, the only door to persistent tables of MDS and CS.
 //
 // Promises: write() is atomic and visible to later reads at once; it is *not* durable until flush()
-//           returns (both users keep a log of their own and replay it). scan() sees the state at its call.
+//           returns (both users keep a log of their own and replay it). scan() sees the state at
+//           its call.
 // Requires: one thread at a time per Kv, except where an implementation says more.
 // Errors:   kCorrupt (bad checksum on disk), kDiskFailed (fence: nothing more may be written).
 // Keys order by unsigned bytes. Implementations: MemKv (tests, simulation), RocksKv.
@@ -45,8 +46,8 @@ class Reader {
  public:
   virtual ~Reader() = default;
   virtual Result<std::optional<std::string>> get(std::string_view key) const = 0;
-  // Calls `visit` for begin <= key < end in order until it returns false. An empty `end` means to the
-  // last key.
+  // Calls `visit` for begin <= key < end in order until it returns false. An empty `end` means to
+  // the last key.
   using Visit = std::function<bool(std::string_view key, std::string_view value)>;
   virtual Status scan(std::string_view begin, std::string_view end, const Visit& visit) const = 0;
 };

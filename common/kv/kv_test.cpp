@@ -1,4 +1,5 @@
-// Property test of every Reader: MemKv, RocksKv and an Overlay over MemKv do the same on random programs.
+// Property test of every Reader: MemKv, RocksKv and an Overlay over MemKv do the same on random
+// programs.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -198,8 +199,8 @@ constexpr int kBatches = 400;
 constexpr int kLastFlushed = 300;
 constexpr const char* kChildDir = "CAIRN_KV_TEST_CHILD_DIR";
 
-// The child of the next test: writes numbered batches, flushes after one of them, dies without closing.
-// A process of its own (fork and exec): RocksDB's threads do not survive a bare fork.
+// The child of the next test: writes numbered batches, flushes after one of them, dies without
+// closing. A process of its own (fork and exec): RocksDB's threads do not survive a bare fork.
 TEST(RocksKv, DISABLED_ChildWritesAndDies) {
   const char* dir = std::getenv(kChildDir);
   ASSERT_NE(dir, nullptr);

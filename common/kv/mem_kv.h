@@ -1,8 +1,8 @@
 // MemKv: the in-memory twin of RocksKv, for tests and the simulator.
 //
-// Promises: the contract of Kv, and a model of durability: crash() goes back to the last flush(). The cost
-//           of that is one kept old value for each key changed since the flush.
-// Requires: one thread. A visitor may write while it scans: the scan goes on over the state at its call.
+// Promises: the contract of Kv, and a model of durability: crash() goes back to the last flush().
+//           That costs one kept old value for each key changed since the flush.
+// Requires: one thread. A visitor may write while it scans: the scan goes on over the old state.
 // Errors:   none.
 #pragma once
 

@@ -1,10 +1,10 @@
-// Overlay: a Reader over a base Reader plus a growing set of uncommitted changes. It is what a batch of
-// commands sees of the commands before it.
+// Overlay: a Reader over a base Reader plus a growing set of uncommitted changes. It is what a
+// batch of commands sees of the commands before it.
 //
 // Promises: get() and scan() answer as the base would after all added changes. take() gives the
 //           changes as one Batch with one change a key, in key order, and starts again empty.
-// Requires: one thread; the base outlives the overlay and does not change under it, except by writing
-//           the batch of take(). A visitor may add while it scans.
+// Requires: one thread; the base outlives the overlay and does not change under it, except by the
+//           writing of what take() gave. A visitor may add while it scans.
 // Limits:   none of its own: the caller bounds its batch (limits::kLogBatchCommandsMax).
 // Errors:   those of the base.
 #pragma once

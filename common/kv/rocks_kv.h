@@ -1,11 +1,11 @@
 // RocksKv: the Kv of the daemons, on RocksDB. The only door to RocksDB.
 //
-// Promises: write() is atomic. There is no write-ahead log: after a crash the tables are as they were after
-//           some write() that is not older than the last flush() (one column family, so never a mixture).
-//           When flush() or checkpoint() returns, the bytes are on the disk. Checksums are verified on
-//           every read.
-// Requires: get(), scan(), checkpoint() and stats() from any thread; write() and flush() one thread at a time.
-//           `dir` belongs to this object alone while it is open (RocksDB locks it).
+// Promises: write() is atomic. There is no write-ahead log: after a crash the tables are as they
+//           were after some write() that is not older than the last flush() (one column family, so
+//           never a mixture). When flush() or checkpoint() returns, the bytes are on the disk.
+//           Checksums are verified on every read.
+// Requires: get(), scan(), checkpoint() and stats() from any thread; write() and flush() one
+//           thread at a time. `dir` belongs to this object alone while it is open (it is locked).
 // Limits:   two write buffers, one block cache that also holds index and filter blocks, 256 open
 //           files, two background jobs.
 // Errors:   kCorrupt, kDiskFailed, kNoSpace, kBusy (another process has it open). After an error of

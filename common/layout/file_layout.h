@@ -22,17 +22,18 @@ struct BlockRun {
 
 // Part of a chunk that lies in one cell: contiguous in the file and in the piece.
 struct CellRange {
-  std::uint8_t piece = 0;        // data piece
+  std::uint8_t piece = 0;  // data piece
   std::uint64_t stripe = 0;
-  ChunkOffset chunk_offset;      // where it starts in the chunk
-  PieceOffset piece_offset;      // where it starts in the piece
+  ChunkOffset chunk_offset;  // where it starts in the chunk
+  PieceOffset piece_offset;  // where it starts in the piece
   ByteCount length = 0;
   friend bool operator==(const CellRange&, const CellRange&) = default;
 };
 
 class FileLayout {
  public:
-  // Errors: kInvalidArgument (a cell is not a multiple of a block, a piece not of a cell, zero, or > 4 GiB).
+  // Errors: kInvalidArgument (a cell is not a multiple of a block, a piece not of a cell, zero, or
+  // > 4 GiB).
   static Result<FileLayout> make(erasure::Encoding encoding, ByteCount cell_bytes,
                                  ByteCount piece_bytes);
 
@@ -43,7 +44,9 @@ class FileLayout {
   ByteCount chunk_bytes() const { return piece_bytes_ * encoding_.data; }
 
   std::uint64_t chunk_index(FileOffset offset) const { return offset.raw() / chunk_bytes(); }
-  ChunkOffset in_chunk(FileOffset offset) const { return ChunkOffset(offset.raw() % chunk_bytes()); }
+  ChunkOffset in_chunk(FileOffset offset) const {
+    return ChunkOffset(offset.raw() % chunk_bytes());
+  }
   FileOffset chunk_start(std::uint64_t index) const { return FileOffset(index * chunk_bytes()); }
 
   // The cells that [offset, offset + length) of a chunk touches, in chunk order.

@@ -24,7 +24,8 @@ Result<Address> Address::parse(std::string_view text) {
   boost::system::error_code error;
   const boost::asio::ip::address parsed = boost::asio::ip::make_address(host, error);
   if (error) return refuse(text, "not an IP address (names are not looked up)");
-  if (parsed.is_v6() != bracketed) return refuse(text, "an IPv6 address stands in [ ], IPv4 does not");
+  if (parsed.is_v6() != bracketed)
+    return refuse(text, "an IPv6 address stands in [ ], IPv4 does not");
 
   std::uint16_t port = 0;
   const char* const end = digits.data() + digits.size();

@@ -3,7 +3,8 @@
 // protobuf); see docs/formats/frame.md.
 //
 // Owns:     the stream, a reader and a writer task, the table of requests in flight.
-// Promises: requests of one channel are written in call order and delivered to the peer's handler in
+// Promises: requests of one channel are written in call order and delivered to the peer's handler
+// in
 //           that order (handlers then run concurrently); a reply completes exactly its own request;
 //           bodies are received into fresh 4 KiB-aligned Buffers and sent without a copy;
 //           when the stream breaks, every request in flight ends with kConnectionLost.
@@ -37,8 +38,8 @@ struct Payload {
 };
 
 // Proof that both ends know the cluster's key, exchanged before the first request: HMAC-SHA256 over
-// two nonces, the cluster name and the role, in both directions. An empty key means that the cluster
-// was made without a password; then only the names are compared.
+// two nonces, the cluster name and the role, in both directions. An empty key means that the
+// cluster was made without a password; then only the names are compared.
 struct Credentials {
   std::string cluster;
   std::string key;
@@ -57,8 +58,8 @@ class Channel {
   virtual void post(std::uint16_t op, Payload request) = 0;
   virtual bool is_open() const = 0;
   virtual std::string peer() const = 0;
-  // Runs once, in a turn of its own before closed() resumes, when the channel breaks or is closed. Set
-  // before the first call.
+  // Runs once, in a turn of its own before closed() resumes, when the channel breaks or is closed.
+  // Set before the first call.
   virtual void on_close(std::function<void()> callback) = 0;
   virtual void close() = 0;
   // Resumes when every task of the channel ended.

@@ -50,8 +50,10 @@ struct World {
 Task<Result<Payload>> serve(World* world, std::uint16_t op, Payload request) {
   world->seen.push_back(request.meta);
   switch (op) {
-    case kEcho: co_return request;
-    case kFail: co_return fail(Code::kNoSpace, "no space for " + request.meta);
+    case kEcho:
+      co_return request;
+    case kFail:
+      co_return fail(Code::kNoSpace, "no space for " + request.meta);
     case kHang:
       ++world->hanging;
       co_await world->hang.wait();
@@ -63,7 +65,8 @@ Task<Result<Payload>> serve(World* world, std::uint16_t op, Payload request) {
     case kTooLargeReply:
       request.meta.assign(limits::kFrameMetaBytesMax + 1, 'x');
       co_return request;
-    default: co_return Payload{};
+    default:
+      co_return Payload{};
   }
 }
 
@@ -72,9 +75,8 @@ Task<void> accept(World* world, std::unique_ptr<Stream> stream, Credentials cred
     return serve(world, op, std::move(p));
   };
   const Deadline deadline = world->loop.now() + 5s;
-  Result<std::unique_ptr<Channel>> channel =
-      co_await accept_channel(world->loop, std::move(stream), std::move(credentials),
-                              std::move(handler), deadline);
+  Result<std::unique_ptr<Channel>> channel = co_await accept_channel(
+      world->loop, std::move(stream), std::move(credentials), std::move(handler), deadline);
   if (channel.has_value()) {
     world->server = std::move(*channel);
   } else {
@@ -92,9 +94,8 @@ Task<Status> open(World* world, Credentials mine, Credentials theirs) {
     return serve(world, op, std::move(p));
   };
   const Deadline deadline = world->loop.now() + 5s;
-  Result<std::unique_ptr<Channel>> channel =
-      co_await connect_channel(world->loop, *world->network, std::move(to), std::move(mine),
-                               std::move(handler), deadline);
+  Result<std::unique_ptr<Channel>> channel = co_await connect_channel(
+      world->loop, *world->network, std::move(to), std::move(mine), std::move(handler), deadline);
   co_await world->group.join();
   if (!channel.has_value()) co_return fail(channel.error());
   world->client = std::move(*channel);
@@ -109,6 +110,10 @@ Task<void> shut(World* world) {
     co_await (*end)->closed();
   }
   co_await world->group.join();
+  // Sockets die before their loop.
+  world->client.reset();
+  world->server.reset();
+  world->listener.reset();
 }
 
 using Body = Task<void> (*)(World*);
@@ -164,7 +169,8 @@ Task<void> pipelined(World* world) {
   std::vector<Result<Payload>> answers(kCalls);
   TaskGroup group(world->loop);
   for (std::size_t i = 0; i < kCalls; ++i) {
-    group.spawn(call_into(world, world->client.get(), kEcho, text(std::to_string(i)), 5s, &answers[i]));
+    group.spawn(
+        call_into(world, world->client.get(), kEcho, text(std::to_string(i)), 5s, &answers[i]));
   }
   co_await group.join();
   EXPECT_EQ(world->seen.size(), kCalls);
@@ -339,8 +345,9 @@ Task<void> refuse(World* world, Credentials theirs, Refused* refused) {
   co_await shut(world);
 }
 TEST_P(ChannelTest, WrongKeyAndWrongClusterAreToldApart) {
-  for (const auto& [theirs, code] : {std::pair(Credentials{"stor1", "other"}, Code::kNotAuthenticated),
-                                     std::pair(Credentials{"stor2", "key"}, Code::kWrongCluster)}) {
+  for (const auto& [theirs, code] :
+       {std::pair(Credentials{"stor1", "other"}, Code::kNotAuthenticated),
+        std::pair(Credentials{"stor2", "key"}, Code::kWrongCluster)}) {
     Refused refused;
     run_on_loop([&](AsioRuntime& loop) {
       world_ = std::make_unique<World>(loop, GetParam());
@@ -355,7 +362,8 @@ TEST_P(ChannelTest, WrongKeyAndWrongClusterAreToldApart) {
 // Flips one bit of every read, once armed.
 class GarblingStream final : public Stream {
  public:
-  GarblingStream(std::unique_ptr<Stream> inner, Prng* random) : inner_(std::move(inner)), random_(random) {}
+  GarblingStream(std::unique_ptr<Stream> inner, Prng* random)
+      : inner_(std::move(inner)), random_(random) {}
   Task<Result<std::size_t>> read_some(MutableBytes into) override {
     Result<std::size_t> got = co_await inner_->read_some(into);
     if (armed && got.has_value() && *got != 0) {
@@ -363,7 +371,9 @@ class GarblingStream final : public Stream {
     }
     co_return got;
   }
-  Task<Status> write_all(std::vector<Bytes> parts) override { return inner_->write_all(std::move(parts)); }
+  Task<Status> write_all(std::vector<Bytes> parts) override {
+    return inner_->write_all(std::move(parts));
+  }
   void close() override { inner_->close(); }
   std::string peer() const override { return inner_->peer(); }
   bool armed = false;

@@ -49,8 +49,18 @@ Head resealed(Head bytes) {
 
 TEST(FrameHeader, HasTheBytesOfTheFormatDocument) {
   EXPECT_EQ(hex(encode(example())),
-            "43524e46" "01" "01" "1100" "0201000000000000" "d0070000" "00000000" "09000000"
-            "00100000" "839206e3" "0000000000000000" "c189e4fd");
+            "43524e46"
+            "01"
+            "01"
+            "1100"
+            "0201000000000000"
+            "d0070000"
+            "00000000"
+            "09000000"
+            "00100000"
+            "839206e3"
+            "0000000000000000"
+            "c189e4fd");
 }
 
 TEST(FrameHeader, DecodesWhatItEncodes) {
@@ -60,7 +70,8 @@ TEST(FrameHeader, DecodesWhatItEncodes) {
     header.kind = static_cast<FrameKind>(random.between(1, 3));
     header.op = static_cast<std::uint16_t>(random.next());
     header.request_id = header.kind == FrameKind::kOneway ? 0 : random.between(1, UINT64_MAX - 1);
-    if (header.kind == FrameKind::kRequest) header.deadline_ms = static_cast<std::uint32_t>(random.next());
+    if (header.kind == FrameKind::kRequest)
+      header.deadline_ms = static_cast<std::uint32_t>(random.next());
     header.meta_bytes = static_cast<std::uint32_t>(random.between(0, limits::kFrameMetaBytesMax));
     header.body_bytes = static_cast<std::uint32_t>(random.between(0, limits::kFrameBodyBytesMax));
     header.meta_crc = static_cast<std::uint32_t>(random.next());
@@ -171,9 +182,9 @@ TEST(Address, ParsesAndPrints) {
 }
 
 TEST(Address, RefusesNamesMissingPortsAndPortZero) {
-  for (const char* text :
-       {"", "host:1", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:12x",
-        "fe80::1:2511", "[10.0.0.1]:1", "[fe80::1]", "10.0.0:1", " 10.0.0.1:1", "10.0.0.1:-1", ":1"}) {
+  for (const char* text : {"", "host:1", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536",
+                           "10.0.0.1:12x", "fe80::1:2511", "[10.0.0.1]:1", "[fe80::1]", "10.0.0:1",
+                           " 10.0.0.1:1", "10.0.0.1:-1", ":1"}) {
     const Result<Address> address = Address::parse(text);
     ASSERT_FALSE(address.has_value()) << text;
     EXPECT_EQ(address.error().code(), Code::kInvalidArgument) << text;

@@ -2,15 +2,16 @@
 //
 //   connector                         acceptor
 //   Hello(nonce, cluster)  ------->
-//                          <-------   Hello(nonce, cluster)      names differ: both end, kWrongCluster
+//                          <-------   Hello(nonce, cluster)      names differ: both end,
+//                          kWrongCluster
 //   Proof                  ------->                              by the key, over both nonces
 //                          <-------   Verdict, Proof             no Proof if the verdict refuses
 //   Verdict                ------->                              frames may follow at once
 //
-// The acceptor proves itself last, so that nobody without the key gets bytes made with it from a server.
-// The role is part of what is signed: a proof cannot be sent back to its maker. Without a password the
-// key is empty on both sides and the proofs are public; then only the names are really compared.
-// The handshake proves who is there; it does not encrypt or sign what follows.
+// The acceptor proves itself last, so that nobody without the key gets bytes made with it from a
+// server. The role is part of what is signed: a proof cannot be sent back to its maker. Without a
+// password the key is empty on both sides and the proofs are public; then only the names are really
+// compared. The handshake proves who is there; it does not encrypt or sign what follows.
 //
 // Limits: all sizes are fixed but the cluster name's (kClusterNameBytesMax). Errors: kProtocol.
 #pragma once
@@ -32,9 +33,10 @@ using Nonce = std::array<std::byte, 32>;
 using Proof = std::array<std::byte, 32>;
 
 inline constexpr std::size_t kClusterNameBytesMax = 255;
-inline constexpr std::size_t kHelloHeadBytes = 40;  // magic 4, version 1, role 1, name length 2, nonce 32
-inline constexpr std::size_t kProofMessageBytes = 36;    // magic 4, proof 32
-inline constexpr std::size_t kVerdictMessageBytes = 8;   // magic 4, code 4
+inline constexpr std::size_t kHelloHeadBytes =
+    40;  // magic 4, version 1, role 1, name length 2, nonce 32
+inline constexpr std::size_t kProofMessageBytes = 36;   // magic 4, proof 32
+inline constexpr std::size_t kVerdictMessageBytes = 8;  // magic 4, code 4
 
 struct Hello {
   Role role = Role::kConnector;

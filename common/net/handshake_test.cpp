@@ -28,12 +28,18 @@ TEST(Handshake, MessagesSurviveARoundTrip) {
 
 TEST(Handshake, ProofDependsOnEverything) {
   const Proof proof = make_proof({"stor1", "key"}, Role::kConnector, nonce_of(1), nonce_of(2));
-  EXPECT_TRUE(same_proof(proof, make_proof({"stor1", "key"}, Role::kConnector, nonce_of(1), nonce_of(2))));
-  EXPECT_FALSE(same_proof(proof, make_proof({"stor2", "key"}, Role::kConnector, nonce_of(1), nonce_of(2))));
-  EXPECT_FALSE(same_proof(proof, make_proof({"stor1", "kez"}, Role::kConnector, nonce_of(1), nonce_of(2))));
-  EXPECT_FALSE(same_proof(proof, make_proof({"stor1", "key"}, Role::kAcceptor, nonce_of(1), nonce_of(2))));
-  EXPECT_FALSE(same_proof(proof, make_proof({"stor1", "key"}, Role::kConnector, nonce_of(2), nonce_of(1))));
-  EXPECT_FALSE(same_proof(proof, make_proof({"stor1", "key"}, Role::kConnector, nonce_of(1), nonce_of(3))));
+  EXPECT_TRUE(
+      same_proof(proof, make_proof({"stor1", "key"}, Role::kConnector, nonce_of(1), nonce_of(2))));
+  EXPECT_FALSE(
+      same_proof(proof, make_proof({"stor2", "key"}, Role::kConnector, nonce_of(1), nonce_of(2))));
+  EXPECT_FALSE(
+      same_proof(proof, make_proof({"stor1", "kez"}, Role::kConnector, nonce_of(1), nonce_of(2))));
+  EXPECT_FALSE(
+      same_proof(proof, make_proof({"stor1", "key"}, Role::kAcceptor, nonce_of(1), nonce_of(2))));
+  EXPECT_FALSE(
+      same_proof(proof, make_proof({"stor1", "key"}, Role::kConnector, nonce_of(2), nonce_of(1))));
+  EXPECT_FALSE(
+      same_proof(proof, make_proof({"stor1", "key"}, Role::kConnector, nonce_of(1), nonce_of(3))));
 }
 
 // Known answer, computed by an independent HMAC (python3 hmac): a change would lock out old peers.
@@ -42,7 +48,10 @@ TEST(Handshake, ProofIsTheDocumentedHmac) {
   Nonce b{};
   b.fill(std::byte{1});
   const Proof proof = make_proof({"stor1", "key"}, Role::kConnector, a, b);
-  const unsigned char expected[] = {0x56, 0x68, 0x7c, 0xc1, 0x1d, 0x72, 0x14, 0x09, 0x2b, 0x94, 0xab, 0xe2, 0x68, 0x76, 0xc4, 0x22, 0xe2, 0xb1, 0xf6, 0x6a, 0x8f, 0x0a, 0x5b, 0x32, 0x15, 0x00, 0xdc, 0xf9, 0xf9, 0x53, 0x8c, 0x62};
+  const unsigned char expected[] = {0x56, 0x68, 0x7c, 0xc1, 0x1d, 0x72, 0x14, 0x09,
+                                    0x2b, 0x94, 0xab, 0xe2, 0x68, 0x76, 0xc4, 0x22,
+                                    0xe2, 0xb1, 0xf6, 0x6a, 0x8f, 0x0a, 0x5b, 0x32,
+                                    0x15, 0x00, 0xdc, 0xf9, 0xf9, 0x53, 0x8c, 0x62};
   EXPECT_EQ(std::memcmp(proof.data(), expected, 32), 0);
 }
 
@@ -95,7 +104,8 @@ Task<void> meet(runtime::Runtime* loop, Credentials a, Credentials b, Ends* ends
   MemNetwork network(*loop);
   Result<Pair> pair = co_await make_pair_of_streams(&network, loop);
   runtime::TaskGroup group(*loop);
-  group.spawn(authenticate_into(loop, pair->connector.get(), a, Role::kConnector, &ends->connector));
+  group.spawn(
+      authenticate_into(loop, pair->connector.get(), a, Role::kConnector, &ends->connector));
   group.spawn(authenticate_into(loop, pair->acceptor.get(), b, Role::kAcceptor, &ends->acceptor));
   co_await group.join();
 }

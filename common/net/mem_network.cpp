@@ -165,8 +165,8 @@ Task<Result<std::unique_ptr<Stream>>> MemNetwork::connect(Address to, Deadline d
   std::erase_if(door->connections, [](const auto& connection) { return connection.expired(); });
   auto connection = std::make_shared<Connection>();
   door->connections.push_back(connection);
-  door->on_accept(std::make_unique<MemStream>(world, connection, false, "a connector to " +
-                                                                            to.to_string()));
+  door->on_accept(
+      std::make_unique<MemStream>(world, connection, false, "a connector to " + to.to_string()));
   std::unique_ptr<Stream> stream =
       std::make_unique<MemStream>(world, connection, true, to.to_string());
   co_return stream;

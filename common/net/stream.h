@@ -29,8 +29,8 @@ struct Address {
 class Stream {
  public:
   virtual ~Stream() = default;
-  // Reads at least one byte, at most `into.size()`; 0 means the peer ended. Errors: kConnectionLost.
-  // One read at a time; `into` stays valid until the task ends.
+  // Reads at least one byte, at most `into.size()`; 0 means the peer ended. Errors:
+  // kConnectionLost. One read at a time; `into` stays valid until the task ends.
   virtual Task<Result<std::size_t>> read_some(MutableBytes into) = 0;
   // Writes all parts. One write at a time; the bytes stay valid until the task ends.
   virtual Task<Status> write_all(std::vector<Bytes> parts) = 0;

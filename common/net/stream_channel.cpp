@@ -44,7 +44,8 @@ void StreamChannel::start() {
 
 Task<Result<Payload>> StreamChannel::call(std::uint16_t op, Payload request, Deadline deadline) {
   if (!open_) co_return fail(Code::kConnectionLost, reason_);
-  if (!fits_in_frame(request)) co_return fail(Code::kInvalidArgument, "request too large for a frame");
+  if (!fits_in_frame(request))
+    co_return fail(Code::kInvalidArgument, "request too large for a frame");
   if (calls_.size() >= limits::kChannelRequestsInFlightMax) {
     co_return fail(Code::kOverloaded, "too many requests in flight to " + stream_->peer());
   }

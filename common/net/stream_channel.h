@@ -3,11 +3,13 @@
 // A frame to send waits in `queue_`; the writer takes as many as make one good write. The reader
 // dispatches: replies to the table of calls, requests to handler tasks. A handler's permits (one of
 // count, its request's bytes) are held until its reply was written, and the reader does not go on
-// without them or while kQueuedBytesMax of frames wait: a peer that does not read its replies cannot
-// make us hold more of them. That cannot lock two well-behaved peers to each other: neither has more
-// calls under way than the other admits handlers, and a connection that moves no byte for a minute breaks.
+// without them or while kQueuedBytesMax of frames wait: a peer that does not read its replies
+// cannot make us hold more of them. That cannot lock two well-behaved peers to each other: neither
+// has more calls under way than the other admits handlers, and a connection that moves no byte for
+// a minute breaks.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <unordered_map>
 

@@ -114,7 +114,8 @@ Task<Status> StreamChannel::fill_inbox(std::size_t wanted) {
     const MutableBytes room = MutableBytes(inbox_).subspan(inbox_end_);
     const Result<std::size_t> got = co_await stream_->read_some(room);
     if (!got.has_value()) co_return fail(got.error());
-    if (*got == 0) co_return fail(Code::kConnectionLost, stream_->peer() + " closed the connection");
+    if (*got == 0)
+      co_return fail(Code::kConnectionLost, stream_->peer() + " closed the connection");
     inbox_end_ += *got;
   }
   co_return Status{};
@@ -135,7 +136,8 @@ Task<Status> StreamChannel::read_into(MutableBytes into) {
     }
     const Result<std::size_t> got = co_await stream_->read_some(into);
     if (!got.has_value()) co_return fail(got.error());
-    if (*got == 0) co_return fail(Code::kConnectionLost, stream_->peer() + " closed the connection");
+    if (*got == 0)
+      co_return fail(Code::kConnectionLost, stream_->peer() + " closed the connection");
     into = into.subspan(*got);
   }
   co_return Status{};

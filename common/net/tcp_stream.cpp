@@ -110,7 +110,8 @@ TcpStream::TcpStream(tcp::socket socket) : socket_(std::move(socket)) {
   tune(socket_);
   error_code error;
   const tcp::endpoint remote = socket_.remote_endpoint(error);
-  peer_ = error ? "a peer that left" : Address{remote.address().to_string(), remote.port()}.to_string();
+  peer_ =
+      error ? "a peer that left" : Address{remote.address().to_string(), remote.port()}.to_string();
 }
 
 TcpStream::~TcpStream() {

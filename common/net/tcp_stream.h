@@ -1,7 +1,9 @@
 // TcpStream: a Stream over one connected TCP socket of the loop's io_context.
 //
-// Promises: TCP_NODELAY, keepalive, close-on-exec; a peer that acknowledges nothing for 60 s, or whose
-//           window stays shut that long, is lost. A write that fits the socket buffer is one system call.
+// Promises: TCP_NODELAY, keepalive, close-on-exec; a peer that acknowledges nothing for 60 s, or
+// whose
+//           window stays shut that long, is lost. A write that fits the socket buffer is one system
+//           call.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
@@ -28,7 +30,8 @@ class TcpStream final : public Stream {
   bool closed_ = false;
   bool reading_ = false;
   bool writing_ = false;
-  // The last read filled its buffer, so the next one is tried at once; not for ever, other work waits.
+  // The last read filled its buffer, so the next one is tried at once; not for ever, other work
+  // waits.
   unsigned full_reads_ = 0;
 };
 

@@ -2,8 +2,8 @@
 // between processes (grpc_server, grpc_client); in the simulator a direct caller does. Handlers are
 // coroutines that never see gRPC.
 //
-// Method names are full gRPC paths, "/cairn.pb.Admin/Stat", so that any gRPC client can call them with
-// the .proto files.
+// Method names are full gRPC paths, "/cairn.pb.Admin/Stat", so that any gRPC client can call them
+// with the .proto files.
 #pragma once
 
 #include <functional>

@@ -34,7 +34,10 @@ class LogStore {
 class MemLogStore final : public LogStore {
  public:
   // An append takes `latency`.
-  MemLogStore(runtime::Runtime& runtime, Duration latency) : runtime_(runtime), latency_(latency) {}
+  MemLogStore(runtime::Runtime& runtime, Duration latency)
+      : runtime_(&runtime), latency_(latency) {}
+  // From now on used by another life of the node, on its runtime.
+  void attach(runtime::Runtime& runtime) { runtime_ = &runtime; }
 
   Task<Status> append(std::vector<Entry> batch) override;
   Status read_from(Slot from, const EntryVisitor& visit) const override;
@@ -49,7 +52,7 @@ class MemLogStore final : public LogStore {
   std::uint64_t flushes() const { return flushes_; }
 
  private:
-  runtime::Runtime& runtime_;
+  runtime::Runtime* runtime_;
   Duration latency_;
   std::vector<Entry> durable_;
   Slot truncated_before_{1};

@@ -6,8 +6,8 @@ namespace cairn::mds::replication {
 Task<Status> MemLogStore::append(std::vector<Entry> batch) {
   CHECK(!batch.empty());
   CHECK_EQ(batch.front().slot.raw(), last_slot().raw() + 1);
-  runtime::Completion<Status> done(runtime_);
-  runtime_.schedule(runtime_.now() + latency_,
+  runtime::Completion<Status> done(*runtime_);
+  runtime_->schedule(runtime_->now() + latency_,
                     [this, life = life_, done, entries = std::move(batch)]() mutable {
                       if (life != life_) return;
                       if (failed_) {

@@ -84,8 +84,7 @@ Result<pb::Chunk> load_chunk(Tables& tables, ChunkId id) {
 Result<std::optional<pb::Chunk>> chunk_at(Tables& tables, keys::ChunkPlace place) {
   TRY(const std::optional<std::uint64_t> id, tables.get_number(keys::chunk_at(place)));
   if (!id) return std::optional<pb::Chunk>();
-  TRY(std::optional<pb::Chunk> chunk,
-      tables.find<pb::Chunk>(keys::chunk(ChunkId::from_raw(*id))));
+  TRY(std::optional<pb::Chunk> chunk, tables.find<pb::Chunk>(keys::chunk(ChunkId::from_raw(*id))));
   if (!chunk) return tables.corrupt(keys::Table::kChunk);
   return chunk;
 }

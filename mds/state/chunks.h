@@ -1,8 +1,8 @@
 // Chunks: the chunk map and its indexes, changed together.
 //
-// Rows of a chunk: K (the chunk), M (its place in the file), W (its place again, while writer_epoch is
-// set), and for each piece with a chunk server one P row; T counts the P rows of a server; R are pieces
-// that a server shall remove. Invariants: check_invariants() in mds/state/invariants.h.
+// Rows of a chunk: K (the chunk), M (its place in the file), W (its place again, while writer_epoch
+// is set), and for each piece with a chunk server one P row; T counts the P rows of a server; R are
+// pieces that a server shall remove. Invariants: check_invariants() in mds/state/invariants.h.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +43,8 @@ Result<bool> has_open_chunks(Tables& tables, InodeId inode);
 Status insert_chunk(Tables& tables, const pb::Chunk& chunk);
 // Writes K and W of a chunk that is there; its places did not change.
 void store_chunk(Tables& tables, const pb::Chunk& chunk);
-// Takes all rows away; written pieces are queued for removal. Counts it off `inode`, which the caller
-// stores.
+// Takes all rows away; written pieces are queued for removal. Counts it off `inode`, which the
+// caller stores.
 Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chunk);
 // The pieces of `mask` that have a place lose it and become missing; current ones are queued for
 // removal. The caller stores the chunk.

@@ -98,10 +98,11 @@ Status touch_directory(Tables& tables, InodeId id, int links, std::int64_t time_
   pb::Attributes& attributes = *inode.mutable_attributes();
   if (links > 0 && attributes.nlink() >= limits::kLinksMax) {
     return fail(Code::kTooManyLinks, "directory inode " + number(id.raw()) + " has " +
-                                         number(attributes.nlink()) + " links, the most there can be");
+                                         number(attributes.nlink()) +
+                                         " links, the most there can be");
   }
-  attributes.set_nlink(static_cast<std::uint32_t>(static_cast<std::int64_t>(attributes.nlink()) +
-                                                  links));
+  attributes.set_nlink(
+      static_cast<std::uint32_t>(static_cast<std::int64_t>(attributes.nlink()) + links));
   attributes.set_mtime_ns(time_ns);
   attributes.set_ctime_ns(time_ns);
   store_inode(tables, inode);

@@ -1,5 +1,6 @@
-// Inodes: rules that several operations share. Each function reads and writes rows through Tables, so
-// that operations that meet the same inode twice (a rename inside one directory) see their own changes.
+// Inodes: rules that several operations share. Each function reads and writes rows through Tables,
+// so that operations that meet the same inode twice (a rename inside one directory) see their own
+// changes.
 #pragma once
 
 #include <cstdint>

@@ -231,8 +231,7 @@ void check_inode(Walk& walk, std::uint64_t id, const pb::InodeRecord& inode) {
     walk.expect(walk.leases.contains({inode.lease_session(), id}), "a lease has no row", id);
     walk.expect(walk.sessions.contains(inode.lease_session()), "a lease of no session", id);
   }
-  walk.expect(inode.lease_epoch() < walk.counters.next_epoch(), "an epoch is past the counter",
-              id);
+  walk.expect(inode.lease_epoch() < walk.counters.next_epoch(), "an epoch is past the counter", id);
 }
 
 void check_namespace(Walk& walk) {

@@ -1,12 +1,13 @@
-// check_invariants: walks all tables and says what in them contradicts itself. For tests, the simulator
-// and the offline checker; it keeps all inodes in memory.
+// check_invariants: walks all tables and says what in them contradicts itself. For tests, the
+// simulator and the offline checker; it keeps all inodes in memory.
 //
-// Checked: every row parses and its key agrees with it; every name leads to an inode of its type; link
-// counts equal the names (directories: 2 + subdirectories); directories have one name, its parent field
-// is true and every directory hangs on the root; orphans are exactly the regular files without a name;
-// xattr sums; chunk map, open chunks, reverse index, piece counts and removals agree with the chunks
-// both ways; leases agree with the inodes both ways and with the sessions; replies belong to sessions
-// and are inside their window; counters are true and above every id in use.
+// Checked: every row parses and its key agrees with it; every name leads to an inode of its type;
+// link counts equal the names (directories: 2 + subdirectories); directories have one name, its
+// parent field is true and every directory hangs on the root; orphans are exactly the regular files
+// without a name; xattr sums; chunk map, open chunks, reverse index, piece counts and removals
+// agree with the chunks both ways; leases agree with the inodes both ways and with the sessions;
+// replies belong to sessions and are inside their window; counters are true and above every id in
+// use.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// Keys of the MDS tables: one letter for the table, then ids as big-endian numbers, so that keys order
-// as the ids do and everything of one inode, session or chunk server lies together.
+// Keys of the MDS tables: one letter for the table, then ids as big-endian numbers, so that keys
+// order as the ids do and everything of one inode, session or chunk server lies together.
 // docs/formats/mds-tables.md has every table with a worked example; the bytes are golden-tested.
 //
 // Promises: encode and decode are inverse; two tables never share a key.
@@ -17,24 +17,24 @@
 namespace cairn::mds::state::keys {
 
 enum class Table : char {
-  kApplied = 'A',       // -> slot
-  kCluster = 'C',       // -> ClusterRecord
-  kCounters = 'N',      // -> Counters
-  kInode = 'I',         // inode -> InodeRecord
-  kDentry = 'D',        // parent, name -> DentryRecord
-  kXattr = 'X',         // inode, name -> value
-  kChunk = 'K',         // chunk -> Chunk
-  kChunkAt = 'M',       // inode, index -> chunk
-  kOpenChunk = 'W',     // inode, index -> chunk, while writer_epoch is set
-  kPieceOn = 'P',       // cs, chunk, piece -> "": the map places it there
-  kPieceCount = 'T',    // cs -> how many rows of P it has
-  kRemoval = 'R',       // cs, chunk, piece -> "": to be removed from the disk
-  kOrphan = 'O',        // inode -> "": regular file without a name
-  kLease = 'L',         // session, inode -> "": exclusive lease
-  kSession = 'S',       // session -> SessionRecord
-  kReply = 'Q',         // session, seq -> ClientReply
-  kChunkServer = 'H',   // cs -> CsRecord
-  kEvent = 'E',         // event -> Event
+  kApplied = 'A',      // -> slot
+  kCluster = 'C',      // -> ClusterRecord
+  kCounters = 'N',     // -> Counters
+  kInode = 'I',        // inode -> InodeRecord
+  kDentry = 'D',       // parent, name -> DentryRecord
+  kXattr = 'X',        // inode, name -> value
+  kChunk = 'K',        // chunk -> Chunk
+  kChunkAt = 'M',      // inode, index -> chunk
+  kOpenChunk = 'W',    // inode, index -> chunk, while writer_epoch is set
+  kPieceOn = 'P',      // cs, chunk, piece -> "": the map places it there
+  kPieceCount = 'T',   // cs -> how many rows of P it has
+  kRemoval = 'R',      // cs, chunk, piece -> "": to be removed from the disk
+  kOrphan = 'O',       // inode -> "": regular file without a name
+  kLease = 'L',        // session, inode -> "": exclusive lease
+  kSession = 'S',      // session -> SessionRecord
+  kReply = 'Q',        // session, seq -> ClientReply
+  kChunkServer = 'H',  // cs -> CsRecord
+  kEvent = 'E',        // event -> Event
 };
 
 struct InodeName {
@@ -84,16 +84,16 @@ std::string of_inode(Table table, InodeId inode);        // D, X, M, W
 std::string of_cs(Table table, NodeId cs);               // P, R
 std::string of_session(Table table, SessionId session);  // L, Q
 
-std::optional<InodeId> decode_inode(Table table, std::string_view key);        // I, O
-std::optional<InodeName> decode_name(Table table, std::string_view key);       // D, X
-std::optional<ChunkId> decode_chunk(std::string_view key);                     // K
-std::optional<ChunkPlace> decode_place(Table table, std::string_view key);     // M, W
-std::optional<PiecePlace> decode_piece(Table table, std::string_view key);     // P, R
-std::optional<NodeId> decode_cs(Table table, std::string_view key);            // H, T
-std::optional<SessionInode> decode_lease(std::string_view key);                // L
-std::optional<SessionId> decode_session(std::string_view key);                 // S
-std::optional<SessionSeq> decode_reply(std::string_view key);                  // Q
-std::optional<std::uint64_t> decode_event(std::string_view key);               // E
+std::optional<InodeId> decode_inode(Table table, std::string_view key);     // I, O
+std::optional<InodeName> decode_name(Table table, std::string_view key);    // D, X
+std::optional<ChunkId> decode_chunk(std::string_view key);                  // K
+std::optional<ChunkPlace> decode_place(Table table, std::string_view key);  // M, W
+std::optional<PiecePlace> decode_piece(Table table, std::string_view key);  // P, R
+std::optional<NodeId> decode_cs(Table table, std::string_view key);         // H, T
+std::optional<SessionInode> decode_lease(std::string_view key);             // L
+std::optional<SessionId> decode_session(std::string_view key);              // S
+std::optional<SessionSeq> decode_reply(std::string_view key);               // Q
+std::optional<std::uint64_t> decode_event(std::string_view key);            // E
 
 // Values that are one number: 8 bytes, big-endian.
 std::string encode_number(std::uint64_t number);

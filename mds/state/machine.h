@@ -1,20 +1,23 @@
 // Machine: the replicated state of a cluster as a deterministic function of the log.
 //
 // apply() reads the tables through `reader` (which sees all earlier commands) and returns what the
-// command changes and answers. No clock, no randomness, no memory of its own: replicas that applied the
-// same slots have equal tables. Bad commands change nothing but the stored reply.
-// Tables and keys: mds/state/keys.h, docs/formats/mds-tables.md. Rules: docs/protocols/namespace.md.
+// command changes and answers. No clock, no randomness, no memory of its own: replicas that applied
+// the same slots have equal tables. Bad commands change nothing but the stored reply. Tables and
+// keys: mds/state/keys.h, docs/formats/mds-tables.md. Rules: docs/protocols/namespace.md.
 //
 // A client's mutation answers CommandReply.client (its `error` says that it was refused; stored and
 // repeated) or, with nothing stored, CommandReply.error: kSessionGone, kProtocol, kOverloaded.
 //
 // Leases and recovery, as the master has to drive them:
 // - ReleaseLease always ends the lease. With `unsettled` its chunks stay open (open_chunks()).
-// - GrantLease answers kBusy while another session holds the inode or any of its chunks is open. To the
+// - GrantLease answers kBusy while another session holds the inode or any of its chunks is open. To
+// the
 //   session that holds it already it answers the present epoch.
-// - BeginRecovery answers the chunk at its new version and, in lease_epoch, a new epoch for the Seal;
+// - BeginRecovery answers the chunk at its new version and, in lease_epoch, a new epoch for the
+// Seal;
 //   the inode's lease epoch becomes that, so the lost writer is stale here too. Repeat it at will.
-// - FinishRecovery settles the chunk; if it lies wholly past the committed size it is removed instead
+// - FinishRecovery settles the chunk; if it lies wholly past the committed size it is removed
+// instead
 //   (the answer has the chunk as it was settled). A repeat after success answers the chunk, or
 //   kNotFound / kStaleVersion when it has moved on: look at open_chunks() again.
 // - EndSession answers kBusy while an inode the session holds has open chunks.
@@ -35,7 +38,7 @@
 namespace cairn::mds::state {
 
 struct Applied {
-  kv::Batch changes;      // includes the applied slot
+  kv::Batch changes;  // includes the applied slot
   pb::CommandReply reply;
 };
 

@@ -41,9 +41,8 @@ Status check_name(std::string_view name) {
     return fail(Code::kInvalidName, "a name may not be empty, '.' or '..'");
   }
   if (name.size() > limits::kNameBytesMax) {
-    return fail(Code::kNameTooLong, "a name has at most " +
-                                        std::to_string(limits::kNameBytesMax) + " bytes, not " +
-                                        std::to_string(name.size()));
+    return fail(Code::kNameTooLong, "a name has at most " + std::to_string(limits::kNameBytesMax) +
+                                        " bytes, not " + std::to_string(name.size()));
   }
   if (has_nul(name) || name.find('/') != std::string_view::npos) {
     return fail(Code::kInvalidName, "a name may not contain '/' or NUL");

@@ -47,8 +47,7 @@ Result<std::vector<T>> all_rows(const kv::Reader& reader, const std::string& pre
 // What `decode` makes of the keys; kCorrupt when it makes nothing of one.
 template <class T, class Decode>
 Result<std::vector<T>> all_keys(const kv::Reader& reader, const std::string& prefix,
-                                const std::string& from, std::size_t limit,
-                                const Decode& decode) {
+                                const std::string& from, std::size_t limit, const Decode& decode) {
   std::vector<T> found;
   if (limit == 0) return found;
   bool bad = false;
@@ -81,14 +80,12 @@ Result<pb::ClusterRecord> cluster(const kv::Reader& reader) {
 }
 
 Result<pb::Counters> counters(const kv::Reader& reader) {
-  TRY(std::optional<pb::Counters> counters,
-      rows::find<pb::Counters>(reader, keys::counters()));
+  TRY(std::optional<pb::Counters> counters, rows::find<pb::Counters>(reader, keys::counters()));
   return counters.value_or(pb::Counters());
 }
 
 Result<pb::InodeRecord> inode(const kv::Reader& reader, InodeId id) {
-  TRY(std::optional<pb::InodeRecord> inode,
-      rows::find<pb::InodeRecord>(reader, keys::inode(id)));
+  TRY(std::optional<pb::InodeRecord> inode, rows::find<pb::InodeRecord>(reader, keys::inode(id)));
   if (!inode) {
     return fail(Code::kNotFound, "inode " + std::to_string(id.raw()) + " does not exist");
   }

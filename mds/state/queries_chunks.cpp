@@ -47,9 +47,8 @@ Result<pb::GetChunksReply> chunks(const kv::Reader& reader, InodeId id, std::uin
   pb::GetChunksReply reply;
   if (file.has_layout()) *reply.mutable_layout() = file.layout();
   const std::size_t limit = std::min<std::size_t>(count, kChunksPerReplyMax);
-  TRY(std::vector<pb::Chunk> found,
-      chunks_of(reader, keys::of_inode(keys::Table::kChunkAt, id), keys::chunk_at({id, first}),
-                limit));
+  TRY(std::vector<pb::Chunk> found, chunks_of(reader, keys::of_inode(keys::Table::kChunkAt, id),
+                                              keys::chunk_at({id, first}), limit));
   for (pb::Chunk& chunk : found) *reply.add_chunks() = std::move(chunk);
   return reply;
 }
@@ -88,24 +87,20 @@ Result<std::vector<InodeId>> inodes_with_open_chunks(const kv::Reader& reader, I
 }
 
 Status each_chunk(const kv::Reader& reader, const std::function<bool(const pb::Chunk&)>& visit) {
-  return rows::each<pb::Chunk>(reader, keys::all_of(keys::Table::kChunk), {},
-                               [&](std::string_view, const pb::Chunk& chunk) {
-                                 return visit(chunk);
-                               });
+  return rows::each<pb::Chunk>(
+      reader, keys::all_of(keys::Table::kChunk), {},
+      [&](std::string_view, const pb::Chunk& chunk) { return visit(chunk); });
 }
 
 Status each_chunk_after(const kv::Reader& reader, ChunkId after,
                         const std::function<bool(const pb::Chunk&)>& visit) {
   if (after.raw() == UINT64_MAX) return {};
-  return rows::each<pb::Chunk>(reader, keys::all_of(keys::Table::kChunk),
-                               keys::chunk(ChunkId::from_raw(after.raw() + 1)),
-                               [&](std::string_view, const pb::Chunk& chunk) {
-                                 return visit(chunk);
-                               });
+  return rows::each<pb::Chunk>(
+      reader, keys::all_of(keys::Table::kChunk), keys::chunk(ChunkId::from_raw(after.raw() + 1)),
+      [&](std::string_view, const pb::Chunk& chunk) { return visit(chunk); });
 }
 
-Result<std::vector<pb::PieceRef>> removals(const kv::Reader& reader, NodeId cs,
-                                           std::size_t limit) {
+Result<std::vector<pb::PieceRef>> removals(const kv::Reader& reader, NodeId cs, std::size_t limit) {
   std::vector<pb::PieceRef> found;
   if (limit == 0) return found;
   bool bad = false;

@@ -14,7 +14,8 @@
 namespace cairn::mds::state::rows {
 
 inline std::unexpected<Error> corrupt(char table) {
-  return fail(Code::kCorrupt, std::string("a row or key of MDS table '") + table + "' is malformed");
+  return fail(Code::kCorrupt,
+              std::string("a row or key of MDS table '") + table + "' is malformed");
 }
 
 template <class T>

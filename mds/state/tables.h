@@ -5,7 +5,8 @@
 // Requires: one command, one thread; the reader outlives it.
 // Limits:   scans see the tables as they were *before* the command: an operation scans first, then
 //           changes.
-// Errors:   those of the reader and kCorrupt; the first is kept in failure(), so that the machine can
+// Errors:   those of the reader and kCorrupt; the first is kept in failure(), so that the machine
+// can
 //           tell a broken store from a refusal whatever the operation made of it.
 #pragma once
 

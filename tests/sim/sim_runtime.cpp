@@ -4,6 +4,21 @@
 
 namespace cairn::sim {
 
+namespace {
+
+// Reachable for ever, so that leak checkers know it is meant.
+struct Graveyard {
+  std::vector<runtime::Callback> callbacks;
+  std::vector<std::shared_ptr<void>> remains;
+  std::vector<std::unique_ptr<SimRuntime>> runtimes;
+};
+Graveyard& graveyard() {
+  static Graveyard* const yard = new Graveyard;
+  return *yard;
+}
+
+}  // namespace
+
 Instant SimRuntime::now() const { return world_.now_; }
 
 WallTime SimRuntime::wall_now() const {
@@ -29,8 +44,14 @@ void SimRuntime::cancel(runtime::TimerId timer) {
 }
 
 SimWorld::~SimWorld() {
-  // Frames of killed nodes are freed by nobody: dropping their callbacks must not resume anything.
-  for (auto& [key, event] : events_) dead_callbacks_.push_back(std::move(event.callback));
+  for (auto& [key, event] : events_) graveyard().callbacks.push_back(std::move(event.callback));
+  for (std::unique_ptr<SimRuntime>& runtime : runtimes_) {
+    if (!runtime->alive()) graveyard().runtimes.push_back(std::move(runtime));
+  }
+}
+
+void SimWorld::bury(std::shared_ptr<void> remains) {
+  graveyard().remains.push_back(std::move(remains));
 }
 
 SimRuntime& SimWorld::make_runtime() {
@@ -41,7 +62,7 @@ SimRuntime& SimWorld::make_runtime() {
 runtime::TimerId SimWorld::add(SimRuntime* owner, Instant at, runtime::Callback callback) {
   const std::uint64_t sequence = next_sequence_++;
   if (!owner->alive()) {
-    dead_callbacks_.push_back(std::move(callback));
+    graveyard().callbacks.push_back(std::move(callback));
     return sequence;
   }
   events_.emplace(Key(at, sequence), Event{owner, std::move(callback)});
@@ -59,7 +80,7 @@ bool SimWorld::step() {
   CHECK(key.first >= now_);
   now_ = key.first;
   if (!event.owner->alive()) {
-    dead_callbacks_.push_back(std::move(event.callback));
+    graveyard().callbacks.push_back(std::move(event.callback));
     return true;
   }
   ++events_run_;

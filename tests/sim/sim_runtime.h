@@ -2,8 +2,8 @@
 //
 // SimWorld owns the event heap, ordered by (time, sequence): the same seed gives the same run.
 // SimRuntime is the Runtime of one node's one life. kill() ends that life at once, as kill -9 does:
-// nothing of it runs again. Its callbacks (and with them the frames of its tasks) are kept in a
-// graveyard until the world ends, because nobody unwinds a killed process.
+// nothing of it runs again. Its objects and callbacks (and with them the frames of its tasks) go to a
+// graveyard that is never emptied: nobody unwinds a killed process.
 #pragma once
 
 #include <map>
@@ -48,11 +48,8 @@ class SimWorld {
   Prng& prng() { return prng_; }
   // A runtime lives as long as the world: dead ones stay in the graveyard.
   SimRuntime& make_runtime();
-  // Keeps what a killed node leaves behind.
-  template <class T>
-  void bury(std::shared_ptr<T> remains) {
-    graveyard_.push_back(std::move(remains));
-  }
+  // Keeps what a killed node leaves behind; its destructors never run.
+  static void bury(std::shared_ptr<void> remains);
 
   // Runs the next event; false when nothing is left to do.
   bool step();
@@ -89,8 +86,6 @@ class SimWorld {
   std::uint64_t events_run_ = 0;
   std::uint64_t trace_hash_ = 0xcbf29ce484222325ULL;
   std::vector<std::unique_ptr<SimRuntime>> runtimes_;
-  std::vector<runtime::Callback> dead_callbacks_;
-  std::vector<std::shared_ptr<void>> graveyard_;
 };
 
 }  // namespace cairn::sim

@@ -45,9 +45,9 @@ Status drop_pieces(Tables& tables, Caller caller, const pb::DropPieces& op,
     const unsigned left = live_pieces(chunk, op.pieces());
     const unsigned least = least_pieces(chunk.encoding());
     if (left < least) {
-      return fail(Code::kBelowMinimum, "chunk " + std::to_string(chunk.id()) +
-                                           " would keep " + std::to_string(left) +
-                                           " pieces, its minimum is " + std::to_string(least));
+      return fail(Code::kBelowMinimum, "chunk " + std::to_string(chunk.id()) + " would keep " +
+                                           std::to_string(left) + " pieces, its minimum is " +
+                                           std::to_string(least));
     }
     TRY_VOID(lose_pieces(tables, chunk, op.pieces()));
     chunk.set_version(chunk.version() + 1);

@@ -1,7 +1,8 @@
 // The exclusive lease: granted, used to commit what the writer delayed, given back.
 //
-// A release always ends the lease. A settled one also settles the chunks; an unsettled one leaves them
-// open (writer_epoch set), and then nobody gets the lease until each was recovered (ops/recovery.cpp).
+// A release always ends the lease. A settled one also settles the chunks; an unsettled one leaves
+// them open (writer_epoch set), and then nobody gets the lease until each was recovered
+// (ops/recovery.cpp).
 #include <algorithm>
 
 #include "common/base/limits.h"
@@ -16,8 +17,8 @@ namespace {
 Status update(Tables& tables, pb::InodeRecord& inode, const pb::FileUpdate& change,
               std::int64_t time_ns) {
   if (change.size() > limits::kFileBytesMax) {
-    return fail(Code::kFileTooBig, "a file has at most " + std::to_string(limits::kFileBytesMax) +
-                                       " bytes");
+    return fail(Code::kFileTooBig,
+                "a file has at most " + std::to_string(limits::kFileBytesMax) + " bytes");
   }
   pb::Attributes& a = *inode.mutable_attributes();
   const pb::Attributes before = a;

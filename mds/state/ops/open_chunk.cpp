@@ -84,8 +84,8 @@ bool open_for(pb::Chunk& chunk, const pb::OpenChunk& op) {
 Status check_request(const pb::OpenChunk& op, const pb::Layout& layout) {
   const unsigned pieces = layout.encoding().data() + layout.encoding().parity();
   if ((op.touch() >> pieces) != 0) {
-    return fail(Code::kInvalidArgument, "open_chunk: the chunk has only " +
-                                            std::to_string(pieces) + " pieces");
+    return fail(Code::kInvalidArgument,
+                "open_chunk: the chunk has only " + std::to_string(pieces) + " pieces");
   }
   if (op.index() >= limits::kFileBytesMax / chunk_bytes(layout)) {
     return fail(Code::kFileTooBig, "open_chunk: past the end of the biggest file");
@@ -110,8 +110,8 @@ Status open_chunk(Tables& tables, Caller caller, const pb::OpenChunk& op,
     store_inode(tables, inode);
     TRY_VOID(insert_chunk(tables, *chunk));
   } else if (chunk->writer_epoch() != 0 && chunk->writer_epoch() != op.epoch()) {
-    return fail(Code::kBusy, "chunk " + std::to_string(chunk->id()) +
-                                 " is open under epoch " + std::to_string(chunk->writer_epoch()) +
+    return fail(Code::kBusy, "chunk " + std::to_string(chunk->id()) + " is open under epoch " +
+                                 std::to_string(chunk->writer_epoch()) +
                                  " and must be recovered first");
   } else if (open_for(*chunk, op)) {
     store_chunk(tables, *chunk);

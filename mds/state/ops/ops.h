@@ -1,8 +1,8 @@
 // Operations: what each command does to the tables. One function a command, one file a concept.
 //
-// An operation checks everything first and answers an error when the command is refused; the machine
-// then discards what it changed. Errors of the store pass through (Tables keeps them apart).
-// Rules: docs/protocols/namespace.md, docs/protocols/data-path.md.
+// An operation checks everything first and answers an error when the command is refused; the
+// machine then discards what it changed. Errors of the store pass through (Tables keeps them
+// apart). Rules: docs/protocols/namespace.md, docs/protocols/data-path.md.
 #pragma once
 
 #include <cstdint>
@@ -34,10 +34,8 @@ Status remove_xattr(Tables& tables, Caller caller, const pb::RemoveXattr& op,
 using Placements = google::protobuf::RepeatedPtrField<pb::Placement>;
 Status open_chunk(Tables& tables, Caller caller, const pb::OpenChunk& op,
                   const Placements& placements, pb::ClientReply& reply);
-Status drop_pieces(Tables& tables, Caller caller, const pb::DropPieces& op,
-                   pb::ClientReply& reply);
-Status commit_file(Tables& tables, Caller caller, const pb::CommitFile& op,
-                   pb::ClientReply& reply);
+Status drop_pieces(Tables& tables, Caller caller, const pb::DropPieces& op, pb::ClientReply& reply);
+Status commit_file(Tables& tables, Caller caller, const pb::CommitFile& op, pb::ClientReply& reply);
 Status release_lease(Tables& tables, Caller caller, const pb::ReleaseLease& op,
                      pb::ClientReply& reply);
 

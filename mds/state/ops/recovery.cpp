@@ -1,9 +1,10 @@
-// Recovery of a chunk whose writer was lost (docs/protocols/data-path.md, "When the writer is lost").
+// Recovery of a chunk whose writer was lost (docs/protocols/data-path.md, "When the writer is
+// lost").
 //
 // Begin makes a new version and takes a new epoch from the counter: the answer carries both for the
-// Seal. The epoch becomes the newest of the inode, so whatever the lost writer still sends is stale at
-// the master as it is at the chunk servers; a writer that is still alive asks for the lease again and
-// goes on with the new epoch once its chunks are recovered.
+// Seal. The epoch becomes the newest of the inode, so whatever the lost writer still sends is stale
+// at the master as it is at the chunk servers; a writer that is still alive asks for the lease
+// again and goes on with the new epoch once its chunks are recovered.
 #include "mds/state/chunks.h"
 #include "mds/state/inodes.h"
 #include "mds/state/ops/ops.h"
@@ -13,8 +14,8 @@ namespace {
 
 std::string number(std::uint64_t n) { return std::to_string(n); }
 
-// What lies past the size was never committed. Whole chunks of it go; the rest is for the next writer
-// to trim.
+// What lies past the size was never committed. Whole chunks of it go; the rest is for the next
+// writer to trim.
 Status forget_uncommitted(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chunk) {
   const std::uint64_t bytes = chunk_bytes(layout_of(chunk));
   const std::uint64_t size = inode.attributes().size();
@@ -57,8 +58,7 @@ Status finish_recovery(Tables& tables, const pb::FinishRecovery& op, pb::Command
   TRY(pb::Chunk chunk, load_chunk(tables, ChunkId::from_raw(op.chunk())));
   if (chunk.version() != op.version()) {
     return fail(Code::kStaleVersion, "chunk " + number(chunk.id()) + " has version " +
-                                         number(chunk.version()) + ", not " +
-                                         number(op.version()));
+                                         number(chunk.version()) + ", not " + number(op.version()));
   }
   if (chunk.writer_epoch() != 0) {
     TRY(pb::InodeRecord inode, load_inode(tables, InodeId::from_raw(chunk.inode())));

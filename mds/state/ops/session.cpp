@@ -16,8 +16,7 @@ Status check_request(const pb::OpenSession& request) {
 // The session goes on for the process that opened it, for nobody else.
 Result<pb::SessionRecord> resumed(Tables& tables, const pb::OpenSession& request) {
   const SessionId id = SessionId::from_raw(request.resume());
-  TRY(std::optional<pb::SessionRecord> session,
-      tables.find<pb::SessionRecord>(keys::session(id)));
+  TRY(std::optional<pb::SessionRecord> session, tables.find<pb::SessionRecord>(keys::session(id)));
   if (!session || session->request().process() != request.process() ||
       session->request().host_id() != request.host_id()) {
     return fail(Code::kSessionGone, "session " + std::to_string(id.raw()) + " has ended");

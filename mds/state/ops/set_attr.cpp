@@ -23,14 +23,13 @@ void change_owner(pb::InodeRecord& inode, const pb::SetAttr& op) {
 }
 
 // Chunks that lie wholly past the new size go. What is left of the last one past the size may hold
-// bytes: the writer has to trim them before the file grows. That is so whenever the file shrinks, and
-// also when the chunk is open, for then the writer may have written past the size that we know.
+// bytes: the writer has to trim them before the file grows. That is so whenever the file shrinks,
+// and also when the chunk is open, for then the writer may have written past the size that we know.
 Status cut(Tables& tables, pb::InodeRecord& inode, std::uint64_t size) {
   if (!inode.has_layout()) return {};
   const std::uint64_t bytes = chunk_bytes(inode.layout());
   const InodeId id = id_of(inode);
-  TRY(const std::vector<pb::Chunk> past,
-      chunks_from(tables, id, div_ceil(size, bytes), SIZE_MAX));
+  TRY(const std::vector<pb::Chunk> past, chunks_from(tables, id, div_ceil(size, bytes), SIZE_MAX));
   for (const pb::Chunk& chunk : past) {
     TRY_VOID(remove_chunk(tables, inode, chunk));
   }
@@ -48,8 +47,8 @@ Status change_size(Tables& tables, Caller caller, const pb::SetAttr& op, pb::Ino
   const LeaseClaim claim{caller.session, InodeId::from_raw(op.inode()), op.epoch()};
   TRY_VOID(load_leased(tables, claim));
   if (op.size() > limits::kFileBytesMax) {
-    return fail(Code::kFileTooBig, "a file has at most " + std::to_string(limits::kFileBytesMax) +
-                                       " bytes");
+    return fail(Code::kFileTooBig,
+                "a file has at most " + std::to_string(limits::kFileBytesMax) + " bytes");
   }
   TRY_VOID(cut(tables, inode, op.size()));
   set_size(tables, inode, op.size());

@@ -32,8 +32,7 @@ Status set_xattr(Tables& tables, Caller caller, const pb::SetXattr& op, pb::Clie
   if (op.flags() == kCreate && before) return fail(Code::kExists, "the attribute exists");
   if (op.flags() == kReplace && !before) return fail(Code::kNoAttribute, "no such attribute");
   const std::size_t freed = before ? op.name().size() + before->size() : 0;
-  const std::size_t bytes =
-      inode.xattr_bytes() - freed + op.name().size() + op.value().size();
+  const std::size_t bytes = inode.xattr_bytes() - freed + op.name().size() + op.value().size();
   if (bytes > limits::kXattrsBytesPerInodeMax) {
     return fail(Code::kNoSpace, "the attributes of an inode have at most " +
                                     std::to_string(limits::kXattrsBytesPerInodeMax) +

@@ -1,0 +1,155 @@
+#include "chunkserver/cluster/keeper.h"
+
+#include <algorithm>
+
+namespace cairn::chunkserver::cluster {
+namespace {
+
+constexpr Duration kCallTimeout = 3s;
+constexpr Duration kBackoffFirst = 100ms;
+constexpr Duration kBackoffMost = 5s;
+constexpr std::int64_t kHeartbeatMsMin = 10;
+constexpr std::int64_t kHeartbeatMsMax = 60'000;
+
+}  // namespace
+
+Keeper::Keeper(runtime::Runtime& runtime, rpc::Caller& mds, pb::RegisterCsRequest identity,
+               store::PieceStore& store, Statistics statistics, observe::Log& log)
+    : runtime_(runtime),
+      mds_(mds),
+      identity_(std::move(identity)),
+      store_(store),
+      statistics_(std::move(statistics)),
+      log_(log),
+      group_(runtime) {}
+
+void Keeper::start() { group_.spawn(run()); }
+
+Task<void> Keeper::stop() {
+  stopping_ = true;
+  wake();
+  co_await group_.join();
+}
+
+void Keeper::wake() {
+  if (sleeper_.has_value()) sleeper_->set(true);
+}
+
+Task<void> Keeper::wait(Duration duration) {
+  if (stopping_) co_return;
+  sleeper_.emplace(runtime_);
+  runtime::Completion<bool> sleeper = *sleeper_;
+  const std::optional<bool> woken = co_await sleeper.wait_until(runtime_.after(duration));
+  static_cast<void>(woken);
+  sleeper_.reset();
+}
+
+Duration Keeper::next_backoff() {
+  backoff_ = backoff_ == Duration{} ? kBackoffFirst : std::min<Duration>(backoff_ * 2, kBackoffMost);
+  // Half of it is chance, so that a restarted MDS is not asked by everybody at once.
+  const auto half = static_cast<std::uint64_t>(backoff_.count() / 2);
+  return Duration(static_cast<std::int64_t>(half + runtime_.random() % (half + 1)));
+}
+
+void Keeper::complain(const char* what, const Error& error) {
+  // A trouble that lasts is said once, and then every hundredth time.
+  const bool again = error.code() == last_complaint_;
+  complaints_ = again ? complaints_ + 1 : 0;
+  last_complaint_ = error.code();
+  if (complaints_ % 100 == 0) log_.warning("{}: {}", what, error.to_string());
+}
+
+Task<void> Keeper::run() {
+  while (!stopping_) {
+    if (!registered_) {
+      const bool done = co_await register_once();
+      if (!done) {
+        co_await wait(next_backoff());
+        continue;
+      }
+    }
+    const bool done = co_await heartbeat_once();
+    if (done) backoff_ = Duration{};
+    if (!registered_) continue;
+    co_await wait(done ? heartbeat_ : std::min(heartbeat_, next_backoff()));
+  }
+}
+
+Task<bool> Keeper::register_once() {
+  std::string method = "/cairn.pb.Cluster/RegisterCs";
+  pb::RegisterCsRequest request = identity_;
+  const Deadline deadline = runtime_.after(kCallTimeout);
+  Result<pb::RegisterCsReply> reply = co_await rpc::call<pb::RegisterCsReply>(
+      mds_, std::move(method), std::move(request), deadline);
+  if (!reply.has_value()) {
+    complain("not registered at the MDS", reply.error());
+    co_return false;
+  }
+  registered_ = true;
+  heartbeat_ = std::chrono::milliseconds(
+      std::clamp<std::int64_t>(reply->heartbeat_ms(), kHeartbeatMsMin, kHeartbeatMsMax));
+  last_complaint_ = Code::kInternal;
+  log_.info("registered at the MDS as CS {}, data at {}", identity_.cs_id(), identity_.address());
+  co_return true;
+}
+
+Task<bool> Keeper::heartbeat_once() {
+  std::string method = "/cairn.pb.Cluster/Heartbeat";
+  pb::HeartbeatRequest request;
+  request.set_cluster_id(identity_.cluster_id());
+  request.set_cs_id(identity_.cs_id());
+  request.set_repo_uuid(identity_.repo_uuid());
+  *request.mutable_statistics() = statistics_();
+  if (store_.failure().has_value()) request.set_failure(store_.failure()->to_string());
+  const std::set<PieceId> reported = removed_;
+  for (const PieceId piece : reported) {
+    pb::PieceRef* ref = request.add_removed();
+    ref->set_chunk(piece.chunk.raw());
+    ref->set_piece(piece.index.raw());
+  }
+  const Deadline deadline = runtime_.after(kCallTimeout);
+  Result<pb::HeartbeatReply> reply = co_await rpc::call<pb::HeartbeatReply>(
+      mds_, std::move(method), std::move(request), deadline);
+  if (!reply.has_value()) {
+    complain("heartbeat failed", reply.error());
+    co_return false;
+  }
+  if (reply->unknown()) {
+    log_.info("the MDS does not know us: registering again");
+    registered_ = false;
+    co_return true;
+  }
+  last_complaint_ = Code::kInternal;
+  for (const PieceId piece : reported) removed_.erase(piece);
+  take_removals(*reply);
+  co_return true;
+}
+
+void Keeper::take_removals(const pb::HeartbeatReply& reply) {
+  if (store_.failure().has_value() || stopping_) return;
+  for (const pb::PieceRef& ref : reply.remove()) {
+    if (removing_.size() >= kRemovalsAtOnce || removed_.size() >= kRemovalsKnownMax) return;
+    if (ref.chunk() == 0 || ref.piece() >= limits::kPiecesPerChunkMax) {
+      log_.error("the MDS asks to remove piece {} of chunk {}", ref.piece(), ref.chunk());
+      continue;
+    }
+    const PieceId piece{ChunkId::from_raw(ref.chunk()), PieceIndex(static_cast<std::uint8_t>(ref.piece()))};
+    if (removed_.contains(piece) || !removing_.insert(piece).second) continue;
+    group_.spawn(remove_one(piece));
+  }
+}
+
+Task<void> Keeper::remove_one(PieceId piece) {
+  const Status status = co_await store_.remove(piece);
+  removing_.erase(piece);
+  if (!status.has_value()) {
+    log_.warning("removing piece {}.{}: {}", piece.chunk.raw(), piece.index.raw(),
+                 status.error().to_string());
+    co_return;
+  }
+  removed_.insert(piece);
+  // The next heartbeat need not wait: there may be more to remove.
+  if (removing_.empty()) wake();
+}
+
+}  // namespace cairn::chunkserver::cluster

@@ -1,0 +1,69 @@
+// Keeper: keeps the chunk server known to the cluster: registers at the MDS, sends heartbeats with
+// statistics, carries out removals, reports a failed disk. Never gives up.
+//
+// Promises: a removal is reported when it is durable, and again until the MDS took the report.
+// Requires: co_await stop() before it dies; everything it is given outlives it.
+// Limits:   kRemovalsAtOnce removals under way; what is not taken up is sent again by the MDS.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "chunkserver/store/piece_store.h"
+#include "common/observe/log.h"
+#include "common/rpc/rpc.h"
+#include "common/runtime/completion.h"
+#include "common/runtime/task_group.h"
+#include "proto/mds_cluster.pb.h"
+
+namespace cairn::chunkserver::cluster {
+
+inline constexpr std::size_t kRemovalsAtOnce = 256;
+inline constexpr std::size_t kRemovalsKnownMax = 65536;
+
+class Keeper {
+ public:
+  using Statistics = std::function<pb::CsStatistics()>;
+  // `identity` is what RegisterCs sends.
+  Keeper(runtime::Runtime& runtime, rpc::Caller& mds, pb::RegisterCsRequest identity,
+         store::PieceStore& store, Statistics statistics, observe::Log& log);
+  Keeper(const Keeper&) = delete;
+  Keeper& operator=(const Keeper&) = delete;
+
+  void start();
+  Task<void> stop();
+  bool registered() const { return registered_; }
+
+ private:
+  Task<void> run();
+  Task<bool> register_once();
+  Task<bool> heartbeat_once();
+  void take_removals(const pb::HeartbeatReply& reply);
+  Task<void> remove_one(PieceId piece);
+  // Waits, at most until then, for stop() or something to report.
+  Task<void> wait(Duration duration);
+  void wake();
+  Duration next_backoff();
+  void complain(const char* what, const Error& error);
+
+  runtime::Runtime& runtime_;
+  rpc::Caller& mds_;
+  pb::RegisterCsRequest identity_;
+  store::PieceStore& store_;
+  Statistics statistics_;
+  observe::Log& log_;
+  bool registered_ = false;
+  bool stopping_ = false;
+  Duration heartbeat_ = 1s;
+  Duration backoff_ = {};
+  Code last_complaint_ = Code::kInternal;
+  std::uint64_t complaints_ = 0;
+  std::set<PieceId> removing_;
+  std::set<PieceId> removed_;  // durable, not yet reported
+  std::optional<runtime::Completion<bool>> sleeper_;
+  runtime::TaskGroup group_;
+};
+
+}  // namespace cairn::chunkserver::cluster

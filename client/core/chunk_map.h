@@ -1,0 +1,48 @@
+// ChunkMap: asks the master where the pieces of a file's chunks are, and remembers it in the inode
+// as long as its lease lives; opens chunks for writing and drops pieces that failed.
+//
+// Requires: a lease on the inode (exclusive for open() and drop()).
+// Errors:   kLeaseExpired when the lease ended meanwhile; kNoSpace, kBelowMinimum, kStaleEpoch and
+// others of
+//           the master.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "client/core/inode.h"
+#include "client/core/session.h"
+
+namespace cairn::client {
+
+using ChunkPtr = std::shared_ptr<ChunkState>;
+
+class ChunkMap {
+ public:
+  ChunkMap(runtime::Runtime& runtime, Session& session) : runtime_(runtime), session_(session) {}
+
+  // The chunk as far as known, or asked for. A hole has no view.
+  Task<Result<ChunkPtr>> find(InodePtr inode, std::uint64_t index, Deadline deadline);
+  // Asks again: what was known did not work.
+  Task<Status> refresh(InodePtr inode, ChunkPtr chunk, Deadline deadline);
+  // The layout of a file that may not have a chunk yet.
+  Task<Status> ensure_layout(InodePtr inode, Deadline deadline);
+  // After it all `touch`ed pieces are current or missing, and the chunk is open under our epoch.
+  Task<Status> open(InodePtr inode, ChunkPtr chunk, PieceMask touch, Deadline deadline);
+  // Pieces that did not take a write.
+  Task<Status> drop(InodePtr inode, ChunkPtr chunk, ChunkVersion version, PieceMask pieces,
+                    Deadline deadline);
+
+ private:
+  Task<Result<pb::OpenChunkReply>> ask_open(InodePtr inode, std::uint64_t index, PieceMask touch,
+                                            Deadline deadline);
+  Status learn_layout(Inode& inode, const pb::Layout& layout);
+  // Never goes back to an older version.
+  static void learn(ChunkState& chunk, const pb::Chunk& from);
+
+  runtime::Runtime& runtime_;
+  Session& session_;
+};
+
+}  // namespace cairn::client

@@ -1,0 +1,187 @@
+#include "client/core/writer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "client/core/retry.h"
+#include "common/runtime/task_group.h"
+#include "proto/data_plane.pb.h"
+
+namespace cairn::client {
+
+namespace {
+constexpr ByteCount kInFlightBytesMax = 64_MiB;
+constexpr Duration kMetaTimeout = 30s;  // one question to the master; asked again if need be
+constexpr Duration kReadOldTimeout = 30s;
+
+std::unexpected<Error> lost() {
+  return fail(Code::kLeaseExpired, "the lease ended during a write");
+}
+}  // namespace
+
+Writer::Writer(runtime::Runtime& runtime, observe::Log& log, Session& session,
+               const Options& options, CsLinks& links, ChunkMap& map, Reader& reader)
+    : runtime_(runtime),
+      log_(log),
+      session_(session),
+      options_(options),
+      links_(links),
+      map_(map),
+      reader_(reader),
+      in_flight_(runtime, kInFlightBytesMax) {}
+
+Task<Status> Writer::write_stripe(InodePtr inode, std::uint64_t stripe) {
+  const std::uint64_t serial = inode->serial;
+  CHECK(inode->layout.has_value());
+  const StripeGeometry geometry = StripeGeometry::of(*inode->layout, stripe);
+  // What is dirtied after this moment may wait for the next call.
+  std::uint64_t rounds = div_ceil(geometry.rows, kRowsPerOpMax);
+  for (; rounds != 0; --rounds) {
+    const auto source = std::make_shared<StripeSource>();
+    source->geometry = geometry;
+    source->rows = dirty_rows(inode->cache, geometry);
+    if (source->rows.empty()) co_return Status();
+    const Deadline deadline = runtime_.after(kMetaTimeout);
+    const Result<ChunkPtr> chunk = co_await map_.find(inode, geometry.chunk_index, deadline);
+    if (inode->serial != serial) co_return lost();
+    if (!chunk.has_value()) co_return fail(chunk.error());
+    const Status written = co_await write_op(inode, *chunk, source);
+    if (inode->serial != serial) co_return lost();
+    if (!written.has_value()) co_return written;
+  }
+  co_return Status();
+}
+
+Task<Status> Writer::trim(InodePtr inode, ByteCount size) {
+  if (!inode->layout.has_value()) co_return Status();
+  const layout::FileLayout layout = *inode->layout;
+  const ByteCount in_chunk = size % layout.chunk_bytes();
+  if (in_chunk == 0) co_return Status();
+  const std::uint64_t stripe = size / layout.stripe_bytes();
+  const StripeGuard guard = co_await lock_stripe(&runtime_, inode, stripe);
+  const StripeGeometry geometry = StripeGeometry::of(layout, stripe);
+  const Deadline deadline = runtime_.after(kMetaTimeout);
+  const Result<ChunkPtr> chunk = co_await map_.find(inode, geometry.chunk_index, deadline);
+  if (!chunk.has_value()) co_return fail(chunk.error());
+  if ((*chunk)->view == nullptr) co_return Status();
+  for (std::uint64_t row = 0; row < geometry.rows; row += kRowsPerOpMax) {
+    const auto source = std::make_shared<StripeSource>();
+    source->geometry = geometry;
+    source->rows = {{row, std::min(kRowsPerOpMax, geometry.rows - row)}};
+    source->zero_from = div_ceil(size, kBlockBytes);
+    source->zero_rest = row + kRowsPerOpMax >= geometry.rows;
+    const Status written = co_await write_op(inode, *chunk, source);
+    if (!written.has_value()) co_return written;
+  }
+  co_return Status();
+}
+
+Task<Status> Writer::read_old(InodePtr inode, std::shared_ptr<StripeSource> source,
+                              std::vector<FileRun> missing) {
+  const std::uint64_t serial = inode->serial;
+  const Deadline deadline = runtime_.after(kReadOldTimeout);
+  for (const FileRun run : missing) {
+    const Result<std::vector<Buffer>> parts =
+        co_await reader_.read(inode, run, StripeLock::kHeld, deadline);
+    if (inode->serial != serial) co_return lost();
+    if (!parts.has_value()) co_return fail(parts.error());
+    std::uint64_t block = run.first;
+    for (const Buffer& part : *parts) {
+      for (std::size_t at = 0; at < part.size(); at += kBlockBytes) {
+        source->old.emplace(block++, part.slice(at, kBlockBytes));
+      }
+    }
+    CHECK_EQ(block, run.first + run.count);
+  }
+  co_return Status();
+}
+
+// Until all old blocks are here and all pieces open: both wait, and more may have become dirty
+// meanwhile.
+Task<Status> Writer::get_ready(InodePtr inode, ChunkPtr chunk,
+                               std::shared_ptr<StripeSource> source) {
+  const std::uint64_t serial = inode->serial;
+  Backoff backoff(50ms, 1s);
+  for (;;) {
+    if (inode->serial != serial) co_return lost();
+    if (session_.stopping()) co_return fail(Code::kCancelled, "the mount is being stopped");
+    std::vector<FileRun> missing = missing_blocks(inode->cache, *source, inode->stored_end);
+    Status step;
+    if (!missing.empty()) {
+      step = co_await read_old(inode, source, std::move(missing));
+    } else {
+      PieceMask touch = touched_pieces(inode->cache, source->geometry, source->rows);
+      // A truncation writes parity only where there is some.
+      const PieceMask parity = source->geometry.parity_mask();
+      if (source->zero_from.has_value() && (touch & ~parity) == 0) touch = 0;
+      const bool open = chunk->view != nullptr && chunk->opened == inode->epoch;
+      if (open && (chunk->view->unwritten & touch) == 0) co_return Status();
+      const Deadline deadline = runtime_.after(kMetaTimeout);
+      step = co_await map_.open(inode, chunk, touch, deadline);
+    }
+    if (step.has_value()) continue;
+    if (inode->serial != serial) co_return lost();
+    if (!waits_for(step.error())) co_return step;
+    co_await pause(&backoff);
+  }
+}
+
+bool Writer::waits_for(const Error& error) const {
+  switch (error.code()) {
+    case Code::kNoSpace:
+      return !options_.fail_on_nospace;
+    case Code::kBelowMinimum:
+    case Code::kTooFewPieces:
+    case Code::kTimeout:
+    case Code::kOverloaded:
+    case Code::kStaleVersion:
+      return options_.hard;
+    default:
+      return false;
+  }
+}
+
+Task<void> Writer::pause(Backoff* backoff) {
+  ++waiting_;
+  const Duration delay = backoff->next(runtime_.random());
+  co_await runtime::sleep_for(runtime_, delay);
+  --waiting_;
+}
+
+Task<Status> Writer::learn_layout(InodePtr inode) {
+  const std::uint64_t serial = inode->serial;
+  Backoff backoff(50ms, 1s);
+  for (;;) {
+    if (inode->serial != serial) co_return lost();
+    if (inode->layout.has_value()) co_return Status();
+    if (session_.stopping()) co_return fail(Code::kCancelled, "the mount is being stopped");
+    const Deadline deadline = runtime_.after(kMetaTimeout);
+    const Status step = co_await map_.ensure_layout(inode, deadline);
+    if (step.has_value()) continue;
+    if (inode->serial != serial) co_return lost();
+    if (!waits_for(step.error())) co_return step;
+    co_await pause(&backoff);
+  }
+}
+
+Task<Status> Writer::write_op(InodePtr inode, ChunkPtr chunk,
+                              std::shared_ptr<StripeSource> source) {
+  const std::uint64_t serial = inode->serial;
+  const Status ready = co_await get_ready(inode, chunk, source);
+  if (!ready.has_value()) co_return ready;
+  if (inode->serial != serial) co_return lost();
+  const auto op = std::make_shared<StripeOp>(build_stripe_op(inode->cache, *source));
+  const Status committed = co_await commit(inode, chunk, op);
+  if (inode->serial != serial) co_return lost();
+  if (!committed.has_value()) {
+    // Not decided: the bytes stay dirty until the lease is abandoned.
+    for (const FileRun& run : op->claimed) inode->cache.failed(run, runtime_.now());
+    co_return committed;
+  }
+  inode->stored_end = std::max(inode->stored_end, op->file_end * kBlockBytes);
+  for (const FileRun& run : op->claimed) inode->cache.done(run);
+  for (const FileRun& run : op->claimed) bytes_written_ += run.count * kBlockBytes;
+  co_return Status();
+}
+
+}  // namespace cairn::client

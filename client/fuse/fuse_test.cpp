@@ -1,0 +1,220 @@
+// What of client/fuse can be tested without a kernel. tests/mount has the rest.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "client/fuse/attributes.h"
+#include "client/fuse/mount_options.h"
+#include "client/fuse/mount_table.h"
+#include "client/fuse/process.h"
+#include "client/fuse/request_memory.h"
+#include "client/fuse/writes_under_way.h"
+
+namespace cairn::client::fuse {
+namespace {
+
+Result<MountRequest> parse(std::string_view program, std::vector<std::string> words,
+                           bool superuser = false) {
+  return parse_mount_request(program, words, superuser);
+}
+
+bool has(const std::vector<std::string>& list, std::string_view word) {
+  return std::ranges::find(list, word) != list.end();
+}
+
+TEST(MountOptions, ClusterByOptionOrBySource) {
+  const Result<MountRequest> by_option = parse("cairn-mount", {"-c", "stor1", "/mnt/a"});
+  ASSERT_TRUE(by_option.has_value());
+  EXPECT_EQ(by_option->cluster, "stor1");
+  EXPECT_EQ(by_option->mount_point, "/mnt/a");
+  EXPECT_EQ(by_option->source(), "cairn://stor1");
+  const Result<MountRequest> by_source = parse("/usr/bin/cairn-mount", {"cairn://stor1", "/mnt/a"});
+  ASSERT_TRUE(by_source.has_value());
+  EXPECT_EQ(by_source->cluster, "stor1");
+}
+
+TEST(MountOptions, HelperTakesAnFstabLineAsMountGivesIt) {
+  const Result<MountRequest> request =
+      parse("/sbin/mount.fuse.cairn",
+            {"cairn://stor1", "/mnt/a", "-n", "-o",
+             "ro,nosuid,nodev,_netdev,noauto,x-systemd.requires=network.target,timeout=7"},
+            true);
+  ASSERT_TRUE(request.has_value()) << request.error().message();
+  EXPECT_TRUE(request->read_only);
+  EXPECT_EQ(request->timeout, 7s);
+  EXPECT_EQ(request->kernel_options,
+            (std::vector<std::string>{"ro", "nosuid", "nodev", "allow_other"}));
+  EXPECT_FALSE(request->foreground);
+}
+
+TEST(MountOptions, MinusFMeansForegroundForUsAndFakeForMount) {
+  EXPECT_TRUE(parse("cairn-mount", {"-f", "cairn://a", "/m"})->foreground);
+  EXPECT_TRUE(parse("mount.fuse.cairn", {"cairn://a", "/m", "-f"})->fake);
+}
+
+TEST(MountOptions, OnlyTheSuperuserLetsOthersInByDefault) {
+  EXPECT_TRUE(has(parse("cairn-mount", {"-c", "a", "/m"}, true)->kernel_options, "allow_other"));
+  EXPECT_FALSE(has(parse("cairn-mount", {"-c", "a", "/m"}, false)->kernel_options, "allow_other"));
+}
+
+TEST(MountOptions, ValuesInEitherSpelling) {
+  const Result<MountRequest> request =
+      parse("cairn-mount", {"--cluster=a", "--cache-size=512", "--timeout", "5", "--soft",
+                            "--fail-on-nospace", "-l", "/log", "/m"});
+  ASSERT_TRUE(request.has_value());
+  EXPECT_EQ(request->cache_bytes, 512_MiB);
+  EXPECT_EQ(request->timeout, 5s);
+  EXPECT_TRUE(request->soft);
+  EXPECT_TRUE(request->fail_on_nospace);
+  EXPECT_EQ(request->log_file, "/log");
+}
+
+TEST(MountOptions, RefusesWhatItDoesNotUnderstand) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {},
+      {"-c", "a"},
+      {"/m"},
+      {"cairn://a"},
+      {"-c"},
+      {"-c", "a", "/m", "--colour"},
+      {"-c", "a", "/m", "-o", "fast"},
+      {"-c", "a", "/m", "--timeout=soon"},
+      {"-c", "a", "/m", "--timeout=0"},
+      {"-c", "a", "cairn://b", "/m"},
+      {"nfs://a", "/m"},
+      {"cairn://a", "/m", "/n"},
+  };
+  for (const std::vector<std::string>& words : wrong) {
+    const Result<MountRequest> request = parse("cairn-mount", words);
+    ASSERT_FALSE(request.has_value()) << words.size();
+    EXPECT_EQ(request.error().code(), Code::kInvalidArgument);
+    EXPECT_FALSE(request.error().message().empty());
+  }
+}
+
+TEST(MountOptions, SloppyHelperIgnoresUnknownOptions) {
+  EXPECT_FALSE(parse("mount.fuse.cairn", {"cairn://a", "/m", "-o", "fast"}).has_value());
+  EXPECT_TRUE(parse("mount.fuse.cairn", {"cairn://a", "/m", "-s", "-o", "fast"}).has_value());
+}
+
+TEST(MountTable, ReadsTheKernelsLines) {
+  const std::vector<MountEntry> entries = parse_mountinfo(
+      "36 35 0:52 / /mnt/a\\040b rw,noatime master:1 shared:2 - fuse.cairn cairn://stor1 rw\n"
+      "nonsense\n"
+      "37 35 8:1 / / rw - ext4 /dev/sda1 rw\n");
+  ASSERT_EQ(entries.size(), 2U);
+  EXPECT_EQ(entries[0], (MountEntry{"0:52", "/mnt/a b", "fuse.cairn", "cairn://stor1"}));
+  EXPECT_EQ(entries[1].type, "ext4");
+}
+
+TEST(MountTable, NeverUnmountsWhatIsNotOurs) {
+  // "/" is mounted, but is not device 0:0: nothing happens, and that is no error.
+  EXPECT_TRUE(unmount("/", "0:0").has_value());
+  EXPECT_TRUE(visible_mount("/").has_value());
+}
+
+TEST(Process, KnowsItselfAsAlive) {
+  const Result<std::string> self = process_identity();
+  ASSERT_TRUE(self.has_value());
+  EXPECT_TRUE(process_alive(*self));
+}
+
+TEST(Process, AnEndedChildIsDead) {
+  int pipe_ends[2];
+  ASSERT_EQ(::pipe(pipe_ends), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::string name = process_identity().value_or("");
+    const bool written = ::write(pipe_ends[1], name.data(), name.size()) > 0;
+    ::_exit(written ? 0 : 1);
+  }
+  std::string name(256, '\0');
+  const ssize_t count = ::read(pipe_ends[0], name.data(), name.size());
+  ASSERT_GT(count, 0);
+  name.resize(static_cast<std::size_t>(count));
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_FALSE(process_alive(name));
+  ::close(pipe_ends[0]);
+  ::close(pipe_ends[1]);
+}
+
+TEST(Process, OtherBootIsDeadOtherNamespaceAndUnknownSpellingLive) {
+  const std::string self = process_identity().value();
+  const std::size_t space = self.rfind(' ');
+  EXPECT_TRUE(process_alive(self.substr(0, space) + " 1"));
+  EXPECT_FALSE(process_alive("1 1 00000000-0000-0000-0000-000000000000 1"));
+  EXPECT_TRUE(process_alive("something else"));
+}
+
+TEST(Process, NobodyKillsUs) {
+  EXPECT_FALSE(fatal_signal_pending(::gettid()));
+  EXPECT_TRUE(fatal_signal_pending(0));
+}
+
+TEST(Attributes, TimesBefore1970KeepAPositiveFraction) {
+  const timespec time = to_timespec(-1);
+  EXPECT_EQ(time.tv_sec, -1);
+  EXPECT_EQ(time.tv_nsec, 999'999'999);
+  EXPECT_EQ(to_nanos(time), -1);
+}
+
+TEST(Attributes, TypesMakeTheRoundTrip) {
+  for (int type = pb::TYPE_REGULAR; type <= pb::TYPE_BLOCK; ++type) {
+    const pb::FileType each = static_cast<pb::FileType>(type);
+    EXPECT_EQ(from_mode(to_file_type(each)), each);
+  }
+  EXPECT_EQ(from_mode(0), pb::TYPE_REGULAR);
+}
+
+TEST(RequestMemory, PayloadOfAWriteIsAligned) {
+  constexpr std::size_t kHeaders = 80;
+  RequestMemory memory;
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.at() + kHeaders) % kBlockBytes, 0U);
+  memory.at()[kRequestBytesMax - 1] = std::byte{1};
+}
+
+TEST(RequestMemory, LargeWritesKeepTheirMemorySmallOnesAreCopied) {
+  RequestMemoryPool pool;
+  CurrentRequest current(pool);
+  const std::byte* const first = current.memory().at();
+  {
+    const WriteBytes small = current.take(Bytes(first, 4096));
+    EXPECT_NE(small.bytes().data(), first);
+    EXPECT_EQ(current.memory().at(), first);
+    const WriteBytes large = current.take(Bytes(first, 1_MiB));
+    EXPECT_EQ(large.bytes().data(), first);
+    EXPECT_NE(current.memory().at(), first);
+  }
+  // Given back: used again by the next request that needs memory.
+  const WriteBytes other = current.take(Bytes(current.memory().at(), 1_MiB));
+  EXPECT_EQ(current.memory().at(), first);
+}
+
+TEST(WritesUnderWay, RemembersOverlappingReadsOfTheSameFile) {
+  constexpr InodeId kFile = InodeId::from_raw(5);
+  WritesUnderWay writes;
+  writes.on_read(kFile, {0, 4096});
+  const WritesUnderWay::Write write = writes.begin(kFile, {4096, 8192});
+  writes.on_read(kFile, {0, 4096});
+  writes.on_read(kFile, {8192, 4096});
+  writes.on_read(kFile, {12288, 4096});
+  writes.on_read(InodeId::from_raw(6), {8192, 4096});
+  EXPECT_EQ(writes.end(write), (std::vector<FileRange>{{8192, 4096}}));
+  const WritesUnderWay::Write again = writes.begin(kFile, {0, 1});
+  EXPECT_TRUE(writes.end(again).empty());
+}
+
+TEST(WritesUnderWay, AnAppendCoversTheWholeFile) {
+  constexpr InodeId kFile = InodeId::from_raw(5);
+  WritesUnderWay writes;
+  const auto write = writes.begin(kFile, {0, std::numeric_limits<std::uint64_t>::max()});
+  writes.on_read(kFile, {1ULL << 40, 4096});
+  EXPECT_EQ(writes.end(write).size(), 1U);
+}
+
+}  // namespace
+}  // namespace cairn::client::fuse

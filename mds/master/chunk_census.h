@@ -1,0 +1,50 @@
+// ChunkCensus: counts the states of all chunks by walking the chunk map in slices.
+//
+// Promises: other work runs between slices; several who ask share one walk; an answer is at most kFresh old.
+// Limits:   the walk costs time in proportion to the chunks; only the admin tool asks for it.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "common/runtime/completion.h"
+#include "mds/master/cs_board.h"
+#include "mds/master/environment.h"
+
+namespace cairn::mds::master {
+
+class ChunkCensus {
+ public:
+  static constexpr Duration kFresh = 1s;
+  static constexpr std::size_t kSlice = 2000;
+
+  struct PerCs {
+    std::uint64_t unique = 0;      // pieces of chunks that could not be read without this CS
+    // Chunks of each state that have a piece here, by ChunkState.
+    std::map<ChunkState, std::uint64_t> chunks;
+  };
+  struct Count {
+    Instant at;
+    pb::ChunkStates states;
+    std::map<std::uint32_t, PerCs> by_cs;
+    std::uint64_t missing_pieces = 0;   // pieces without a place, whatever the CSs do
+  };
+  using Shared = std::shared_ptr<const Count>;
+
+  ChunkCensus(Environment env, const CsBoard& board) : env_(env), board_(board) {}
+  Task<Result<Shared>> take();
+  ChunkState state_of(const pb::Chunk& chunk) const;
+
+ private:
+  Task<Result<Shared>> walk();
+  void add(const pb::Chunk& chunk, Count* count) const;
+
+  Environment env_;
+  const CsBoard& board_;
+  Shared last_;
+  bool walking_ = false;
+  std::vector<runtime::Completion<Result<Shared>>> waiting_;
+};
+
+}  // namespace cairn::mds::master

@@ -1,0 +1,90 @@
+// Leases and pins.
+#include "mds/master/client_service.h"
+#include "mds/state/machine.h"
+
+namespace cairn::mds::master {
+
+Task<ClientService::Reply> ClientService::acquire_lease(SessionId session,
+                                                        pb::AcquireLease request) {
+  const InodeId inode = InodeId::from_raw(request.inode());
+  CO_TRY(const pb::InodeRecord present, state::queries::inode(env_.tables, inode));
+  if (request.mode() == pb::LEASE_EXCLUSIVE &&
+      present.attributes().type() != pb::TYPE_REGULAR) {
+    co_return fail(Code::kInvalidArgument, "only regular files have exclusive leases");
+  }
+  // Pinned first: it must not be purged while the request stands in line.
+  parts_.pins.add(inode, session, request.pin());
+  if (request.mode() != pb::LEASE_NONE) {
+    const Want want = request.mode() == pb::LEASE_EXCLUSIVE ? Want::kExclusive : Want::kShared;
+    const Status granted = co_await parts_.leases.acquire(inode, session, want);
+    if (!granted.has_value()) {
+      parts_.pins.remove(inode, session, request.pin());
+      co_return fail(granted.error());
+    }
+  }
+  Reply reply = acquired(session, request);
+  if (!reply.has_value()) parts_.pins.remove(inode, session, request.pin());
+  co_return reply;
+}
+
+ClientService::Reply ClientService::acquired(SessionId session, const pb::AcquireLease& request) {
+  TRY(pb::InodeRecord record,
+      state::queries::inode(env_.tables, InodeId::from_raw(request.inode())));
+  pb::ClientReply reply;
+  pb::AcquireLeaseReply* lease = reply.mutable_acquire_lease();
+  lease->set_mode(request.mode());
+  if (request.mode() != pb::LEASE_NONE && record.lease_session() == session.raw()) {
+    lease->set_mode(pb::LEASE_EXCLUSIVE);
+    lease->set_epoch(record.lease_epoch());
+  }
+  *lease->mutable_attributes() = std::move(*record.mutable_attributes());
+  if (record.has_layout()) *lease->mutable_layout() = std::move(*record.mutable_layout());
+  lease->set_trim_pending(record.trim_pending());
+  return reply;
+}
+
+Task<ClientService::Reply> ClientService::release_exclusive(SessionId session,
+                                                            pb::ClientRequest request) {
+  const pb::ReleaseLease release = request.release_lease();
+  const InodeId inode = InodeId::from_raw(release.inode());
+  CO_TRY(std::optional<pb::ClientReply> stored,
+         state::queries::stored_reply(env_.tables, session, RequestSeq(request.seq())));
+  if (stored.has_value()) co_return std::move(*stored);
+  parts_.leases.begin_release(inode);
+  const Result<pb::InodeRecord> record = state::queries::inode(env_.tables, inode);
+  const bool holds = record.has_value() && record->lease_session() == session.raw() &&
+                     release.epoch() != 0 && release.epoch() <= record->lease_epoch();
+  if (holds && release.unsettled()) {
+    // Nobody else may read or write before the open chunks are whole. Recovery raises the epoch of the
+    // inode, so the release then names the one it has; nobody else held it in between.
+    const Status recovered = co_await parts_.recovery.recover_inode(inode);
+    if (!recovered.has_value()) {
+      parts_.leases.finish_release(inode, session, pb::LEASE_NONE);
+      co_return fail(recovered.error());
+    }
+    const Result<pb::InodeRecord> now = state::queries::inode(env_.tables, inode);
+    if (now.has_value()) request.mutable_release_lease()->set_epoch(now->lease_epoch());
+  }
+  pb::ClientMutation mutation;
+  *mutation.mutable_request() = std::move(request);
+  Reply reply = co_await propose(std::move(mutation));
+  parts_.leases.finish_release(inode, session, release.keep());
+  co_return reply;
+}
+
+ClientService::Reply ClientService::release_shared(SessionId session,
+                                                   const pb::ReleaseLease& request) {
+  const InodeId inode = InodeId::from_raw(request.inode());
+  if (request.keep() == pb::LEASE_NONE) parts_.leases.release_shared(inode, session);
+  return pb::ClientReply();
+}
+
+ClientService::Reply ClientService::unpin(SessionId session, const pb::Unpin& request) {
+  for (const pb::Unpin::One& one : request.inodes()) {
+    parts_.pins.remove(InodeId::from_raw(one.inode()), session, one.pins());
+  }
+  parts_.purger.poke();
+  return pb::ClientReply();
+}
+
+}  // namespace cairn::mds::master

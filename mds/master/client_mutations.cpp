@@ -1,0 +1,99 @@
+// Mutations: through the log, with what the master chose for them.
+#include "common/base/limits.h"
+#include "mds/master/client_service.h"
+#include "mds/placement/planner.h"
+#include "mds/state/machine.h"
+
+namespace cairn::mds::master {
+
+namespace {
+
+// A piece is expected to take this at least; chunks of small files never fill their pieces.
+constexpr ByteCount kPieceRoom = 4_MiB;
+
+placement::Domain domain_of(pb::DomainLevel level) {
+  return level == pb::DOMAIN_DISK ? placement::Domain::kDisk : placement::Domain::kHost;
+}
+
+}  // namespace
+
+Task<ClientService::Reply> ClientService::propose(pb::ClientMutation mutation) {
+  pb::Command command;
+  *command.mutable_client() = std::move(mutation);
+  Result<pb::CommandReply> done = co_await env_.commands.run(std::move(command));
+  if (!done.has_value()) co_return fail(std::move(done).error());
+  co_return std::move(*done->mutable_client());
+}
+
+Task<ClientService::Reply> ClientService::mutate(SessionId session, pb::ClientRequest request) {
+  if (request.seq() == 0) co_return fail(Code::kProtocol, "a mutation needs a sequence number");
+  if (request.seq() >= request.answered_below() + limits::kSessionRequestsInFlightMax * 2) {
+    co_return fail(Code::kOverloaded, "too many mutations of this session are unanswered");
+  }
+  pb::ClientMutation mutation;
+  if (request.has_open_chunk()) {
+    const Status placed = place(request.open_chunk(), &mutation);
+    if (!placed.has_value()) {
+      pb::ClientReply refused;
+      fill_error(placed.error(), refused.mutable_error());
+      co_return refused;
+    }
+  }
+  if (request.has_set_attr()) {
+    // The holder's delayed size and times come first, or they would overwrite what is set now.
+    const InodeId inode = InodeId::from_raw(request.set_attr().inode());
+    if (held_by_other(session, inode)) {
+      const Status settled = co_await parts_.leases.acquire(inode, session, Want::kLook);
+      if (!settled.has_value()) co_return fail(settled.error());
+    }
+  }
+  *mutation.mutable_request() = request;
+  Reply reply = co_await propose(std::move(mutation));
+  if (!reply.has_value()) co_return reply;
+  if (reply->has_open_chunk()) {
+    parts_.cs_board.fill_addresses(reply->mutable_open_chunk()->mutable_chunk());
+  }
+  if (reply->error().code() == 0) after_mutation(session, request, *reply);
+  co_return reply;
+}
+
+// Chooses places when the chunk does not exist yet. kNoSpace when there are fewer than the minimum.
+Status ClientService::place(const pb::OpenChunk& request, pb::ClientMutation* mutation) {
+  const InodeId inode = InodeId::from_raw(request.inode());
+  const Result<pb::InodeRecord> record = state::queries::inode(env_.tables, inode);
+  if (!record.has_value()) return {};  // the state machine refuses it with the right words
+  TRY(const pb::GetChunksReply present,
+      state::queries::chunks(env_.tables, inode, request.index(), 1));
+  if (present.chunks_size() != 0 && present.chunks(0).index() == request.index()) return {};
+  const pb::Encoding& encoding =
+      record->has_layout() ? record->layout().encoding() : record->policy().encoding();
+  const placement::Request wanted{.pieces = encoding.data() + encoding.parity(),
+                                  .min = std::max(encoding.min(), encoding.data()),
+                                  .tier = record->policy().tier(),
+                                  .domain = domain_of(record->policy().failure_domain()),
+                                  .piece_bytes = kPieceRoom,
+                                  .seed = env_.runtime.random()};
+  const placement::Plan plan =
+      placement::plan(parts_.cs_board.candidates(env_.runtime.now()), wanted);
+  if (!plan.enough(wanted)) {
+    return fail(Code::kNoSpace, "no place for a new chunk: " + plan.explain(wanted));
+  }
+  for (std::size_t i = 0; i < plan.places.size(); ++i) {
+    pb::Placement* place = mutation->add_placement();
+    place->set_piece(static_cast<std::uint32_t>(i));
+    place->set_cs_id(plan.places[i].raw());
+  }
+  return {};
+}
+
+void ClientService::after_mutation(SessionId session, const pb::ClientRequest& request,
+                                   const pb::ClientReply& reply) {
+  const Session* alive = parts_.sessions.find(session);
+  if (request.has_make_node() && alive != nullptr && !alive->ending) {
+    const InodeId inode = InodeId::from_raw(reply.make_node().attributes().inode());
+    parts_.pins.add(inode, session, request.make_node().pin());
+  }
+  if (request.has_unlink() || request.has_rename()) parts_.purger.poke();
+}
+
+}  // namespace cairn::mds::master

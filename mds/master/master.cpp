@@ -1,0 +1,205 @@
+#include "mds/master/master.h"
+
+#include "mds/state/machine.h"
+
+namespace cairn::mds::master {
+
+using observe::Severity;
+
+Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& log,
+               kv::Kv& tables, replication::LogStore& store, Options options)
+    : runtime_(runtime),
+      tables_(tables),
+      store_(store),
+      options_(std::move(options)),
+      tasks_(runtime),
+      doors_(runtime),
+      applier_(runtime, log, tables, store, options_.tables),
+      log_(runtime, store,
+           [this](const std::vector<replication::Entry>& batch) { return applier_.apply(batch); },
+           options_.on_failure),
+      commands_(runtime, log_),
+      env_{.runtime = runtime, .network = network, .log = log, .tables = tables,
+           .commands = commands_, .tasks = tasks_, .settings = options_.settings,
+           .stopping = stopping_},
+      cs_board_(options_.settings.cs_inactive_after, options_.settings.cs_offline_after),
+      links_(runtime, network, options_.settings.credentials),
+      recovery_(env_, links_, cs_board_),
+      leases_(env_, sessions_, recovery_,
+              [this](SessionId session, InodeId inode) {
+                ender_.begin(session,
+                             fmt::format("it did not give back the lease of inode {}", inode.raw()),
+                             true);
+              }),
+      events_(env_),
+      ender_(env_, sessions_, pins_, leases_, recovery_,
+             [this](const Session& gone, std::string reason) {
+               events_.write("CLN", Severity::kInfo,
+                             fmt::format("session {} of client {} at {} ended: {}",
+                                         gone.record.id(), gone.record.client_id(),
+                                         gone.record.request().host(), reason));
+               end_grace_if_known();
+               purger_.poke();
+             }),
+      purger_(env_, [this](InodeId inode) { return may_purge(inode); }),
+      census_(env_, cs_board_),
+      clients_(env_, {.sessions = sessions_,
+                      .pins = pins_,
+                      .leases = leases_,
+                      .cs_board = cs_board_,
+                      .recovery = recovery_,
+                      .ender = ender_,
+                      .purger = purger_,
+                      .on_reclaimed = [this] { end_grace_if_known(); }}) {}
+
+Master::~Master() = default;
+
+Status Master::start() {
+  TRY_VOID(applier_.replay());
+  started_ = runtime_.now();
+  last_step_ = started_;
+  log_.start();
+  if (applier_.applied_slot() == Slot()) {
+    // The first command of an empty log: everything later is proposed, and so applied, after it.
+    tasks_.spawn(ensure_cluster(this));
+  } else {
+    TRY_VOID(load());
+  }
+  tasks_.spawn(run_background(this));
+  tasks_.spawn(EventWriter::run(&events_));
+  tasks_.spawn(Purger::run(&purger_));
+  return {};
+}
+
+Task<void> Master::ensure_cluster(Master* self) {
+  pb::Command command;
+  command.mutable_init_cluster()->set_cluster_id(self->options_.settings.cluster_id.raw());
+  command.mutable_init_cluster()->set_name(self->options_.settings.cluster);
+  const Result<pb::CommandReply> made = co_await self->commands_.run(std::move(command));
+  if (made.has_value()) {
+    self->events_.write("MDS", Severity::kInfo,
+                        fmt::format("cluster {} was made", self->options_.settings.cluster));
+    co_return;
+  }
+  if (!self->stopping_) self->options_.on_failure(made.error());
+}
+
+Status Master::load() {
+  TRY(const pb::ClusterRecord cluster, state::queries::cluster(tables_));
+  if (cluster.cluster_id() != options_.settings.cluster_id.raw()) {
+    return fail(Code::kCorrupt,
+                fmt::format("the tables belong to cluster {:016x}, the repository to {:016x}",
+                            cluster.cluster_id(), options_.settings.cluster_id.raw()));
+  }
+  TRY(std::vector<pb::CsRecord> servers, state::queries::chunk_servers(tables_));
+  for (pb::CsRecord& record : servers) cs_board_.put(std::move(record), started_);
+  TRY(std::vector<pb::SessionRecord> sessions, state::queries::sessions(tables_));
+  for (pb::SessionRecord& record : sessions) sessions_.put(std::move(record), true, started_);
+  grace_ = sessions_.any_expected();
+  if (grace_) leases_.withhold_exclusive(true);
+  return {};
+}
+
+void Master::end_grace_if_known() {
+  if (!grace_ || sessions_.any_expected()) return;
+  grace_ = false;
+  leases_.withhold_exclusive(false);
+  purger_.poke();
+}
+
+bool Master::may_purge(InodeId inode) const { return !grace_ && !pins_.pinned(inode); }
+
+void Master::accept(std::unique_ptr<net::Stream> stream) {
+  if (stopping_) {
+    stream->close();
+    return;
+  }
+  doors_.spawn(serve_client(this, std::move(stream)));
+}
+
+Task<void> Master::serve_client(Master* self, std::unique_ptr<net::Stream> stream) {
+  const std::string peer = stream->peer();
+  const std::shared_ptr<Connection> connection = std::make_shared<Connection>();
+  net::Channel::Handler handler = [self, connection](std::uint16_t op, net::Payload request) {
+    return self->clients_.serve(connection, op, std::move(request));
+  };
+  const Deadline deadline = self->runtime_.after(10s);
+  Result<std::unique_ptr<net::Channel>> made = co_await net::accept_channel(
+      self->runtime_, std::move(stream), self->options_.settings.credentials, std::move(handler),
+      deadline);
+  if (!made.has_value()) {
+    self->env_.log.warning("a client at {} was refused: {}", peer, made.error().to_string());
+    co_return;
+  }
+  connection->channel = std::shared_ptr<net::Channel>(std::move(*made));
+  if (self->stopping_) connection->channel->close();
+  self->open_.insert(connection.get());
+  co_await connection->channel->closed();
+  self->open_.erase(connection.get());
+  // The handler holds the connection, and the connection the channel that holds the handler.
+  connection->channel.reset();
+}
+
+Task<void> Master::run_background(Master* self) {
+  while (!self->stopping_) {
+    const Deadline next = self->runtime_.after(self->options_.settings.background_step);
+    co_await runtime::sleep_until(self->runtime_, next);
+    if (!self->stopping_) self->step(self->runtime_.now());
+  }
+}
+
+void Master::step(Instant now) {
+  const Duration expected = options_.settings.background_step;
+  const Duration gap = now - last_step_ - expected;
+  last_step_ = now;
+  if (gap > expected * 2) {
+    // Stopped (SIGSTOP, a suspended machine): what could not be heard proves nothing.
+    env_.log.warning("this MDS stood still for {:.1f} s", static_cast<double>(gap.count()) * 1e-9);
+    sessions_.forgive(gap);
+    cs_board_.forgive(gap);
+  }
+  const auto statistics = log_.statistics();
+  log_rates_.add(now, {static_cast<std::uint64_t>(statistics.busy.count()), statistics.commands});
+  for (const CsBoard::Change& change : cs_board_.take_changes(now)) cs_changed(change, now);
+  for (const SessionId id : sessions_.expired(now, options_.settings.lease)) {
+    ender_.begin(id, fmt::format("nothing was heard of it for {} s", options_.settings.lease / 1s),
+                 true);
+  }
+  end_grace_if_known();
+}
+
+void Master::cs_changed(const CsBoard::Change& change, Instant now) {
+  const CsEntry* entry = cs_board_.find(change.cs_id);
+  const double silent = static_cast<double>((now - entry->last_seen).count()) * 1e-9;
+  std::string text = fmt::format("CS {} at {} is {}", change.cs_id, entry->record.host(),
+                                 cs_state_text(change.after));
+  if (!entry->failure.empty()) {
+    text += ": its disk failed: " + entry->failure;
+  } else if (change.after != CsState::kActive) {
+    text += fmt::format(": no heartbeat for {:.0f} s", silent);
+  }
+  const Severity severity = change.after == CsState::kActive    ? Severity::kInfo
+                            : change.after == CsState::kOffline ? Severity::kError
+                                                                : Severity::kWarning;
+  events_.write("CS", severity, std::move(text));
+}
+
+double Master::commit_share() const { return log_rates_.per_second(runtime_.now(), 0) * 1e-9; }
+
+double Master::commits_per_s() const { return log_rates_.per_second(runtime_.now(), 1); }
+
+Task<Status> Master::stop() {
+  stopping_ = true;
+  for (Connection* connection : open_) connection->channel->close();
+  leases_.stop();
+  purger_.stop();
+  events_.stop();
+  co_await log_.stop();
+  co_await links_.stop();
+  co_await tasks_.join();
+  co_await doors_.join();
+  Status flushed = co_await applier_.stop();
+  co_return flushed;
+}
+
+}  // namespace cairn::mds::master

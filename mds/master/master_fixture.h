@@ -1,0 +1,325 @@
+// A master, fake clients and fake chunk servers over MemNetwork on virtual time. For tests of this folder.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <optional>
+
+#include "common/kv/mem_kv.h"
+#include "common/net/mem_network.h"
+#include "mds/master/master.h"
+#include "mds/state/invariants.h"
+#include "mds/state/machine.h"
+#include "mds/testing/virtual_runtime.h"
+#include "proto/data_plane.pb.h"
+
+namespace cairn::mds::master {
+
+using mds::testing::Outcome;
+using mds::testing::VirtualRuntime;
+using Answer = Result<pb::ClientReply>;
+
+inline const net::Address kDoor{.host = "10.0.0.1", .port = 2511};
+inline const net::Credentials kCredentials{.cluster = "test", .key = "secret"};
+
+// One connection of a client. Recalls are kept; a test answers them.
+class FakeClient {
+ public:
+  FakeClient(VirtualRuntime& runtime, runtime::TaskGroup& group, net::Network& network,
+             std::string process)
+      : runtime_(runtime), group_(group), network_(network), process_(std::move(process)) {}
+  ~FakeClient() { disconnect(); }
+
+  void connect() {
+    Outcome<Result<std::unique_ptr<net::Channel>>> made(
+        group_, net::connect_channel(runtime_, network_, kDoor, kCredentials, handler(),
+                                     runtime_.after(5s)));
+    ASSERT_TRUE(runtime_.run_until([&] { return made.done(); }, 10s));
+    ASSERT_TRUE(made.value().has_value()) << made.value().error().to_string();
+    channel_ = std::move(*made.value());
+  }
+  void disconnect() {
+    if (channel_ == nullptr) return;
+    channel_->close();
+    group_.spawn(hold(std::shared_ptr<net::Channel>(std::move(channel_))));
+    runtime_.run_for(10ms);
+  }
+  pb::OpenSessionReply open(std::uint64_t resume = 0) {
+    pb::ClientRequest request;
+    request.mutable_open_session()->set_protocol(1);
+    request.mutable_open_session()->set_host_id(7);
+    request.mutable_open_session()->set_host("host");
+    request.mutable_open_session()->set_process(process_);
+    request.mutable_open_session()->set_resume(resume);
+    Answer answer = call(request);
+    EXPECT_TRUE(answer.has_value()) << (answer.has_value() ? "" : answer.error().to_string());
+    if (!answer.has_value()) return {};
+    session = answer->open_session().session();
+    return answer->open_session();
+  }
+  Outcome<Answer> begin(pb::ClientRequest request) {
+    if (request.session() == 0) request.set_session(session);
+    return {group_, send(channel_.get(), std::move(request), runtime_.after(300s))};
+  }
+  // A mutation with the next sequence number.
+  Outcome<Answer> begin_mutation(pb::ClientRequest request) {
+    request.set_seq(++seq);
+    request.set_answered_below(seq > 100 ? seq - 100 : 1);
+    return begin(std::move(request));
+  }
+  Answer call(pb::ClientRequest request) { return finish(begin(std::move(request))); }
+  Answer mutate(pb::ClientRequest request) { return finish(begin_mutation(std::move(request))); }
+  Answer finish(Outcome<Answer> outcome) {
+    EXPECT_TRUE(runtime_.run_until([&] { return outcome.done(); }, 290s));
+    if (!outcome.done()) return fail(Code::kTimeout);
+    return outcome.value();
+  }
+
+  // Creates a file of the root and holds it exclusively.
+  pb::MakeNodeReply create(const std::string& name) {
+    pb::ClientRequest request;
+    pb::MakeNode* make = request.mutable_make_node();
+    make->set_parent(1);
+    make->set_name(name);
+    make->set_type(pb::TYPE_REGULAR);
+    make->set_mode(0644);
+    make->set_exclusive_lease(true);
+    make->set_pin(1);
+    Answer answer = mutate(std::move(request));
+    EXPECT_TRUE(answer.has_value() && answer->error().code() == 0);
+    return answer.has_value() ? answer->make_node() : pb::MakeNodeReply();
+  }
+  static pb::ClientRequest lookup(const std::string& name) {
+    pb::ClientRequest request;
+    request.mutable_lookup()->set_parent(1);
+    request.mutable_lookup()->set_name(name);
+    return request;
+  }
+  static pb::ClientRequest acquire(std::uint64_t inode, pb::LeaseMode mode) {
+    pb::ClientRequest request;
+    request.mutable_acquire_lease()->set_inode(inode);
+    request.mutable_acquire_lease()->set_mode(mode);
+    return request;
+  }
+  static pb::ClientRequest release(const pb::RecallLease& recall, std::uint64_t size = 0) {
+    pb::ClientRequest request;
+    request.mutable_release_lease()->set_inode(recall.inode());
+    request.mutable_release_lease()->set_keep(recall.keep());
+    request.mutable_release_lease()->set_epoch(recall.epoch());
+    if (size != 0) request.mutable_release_lease()->mutable_update()->set_size(size);
+    return request;
+  }
+  static pb::ClientRequest open_chunk(std::uint64_t inode, std::uint64_t epoch, std::uint32_t touch) {
+    pb::ClientRequest request;
+    request.mutable_open_chunk()->set_inode(inode);
+    request.mutable_open_chunk()->set_epoch(epoch);
+    request.mutable_open_chunk()->set_touch(touch);
+    return request;
+  }
+  bool connected() const { return channel_ != nullptr && channel_->is_open(); }
+
+  std::uint64_t session = 0;
+  std::uint64_t seq = 0;
+  std::deque<pb::RecallLease> recalls;
+
+ private:
+  net::Channel::Handler handler() {
+    return [this](std::uint16_t op, net::Payload request) {
+      if (op == pb::OP_RECALL_LEASE) {
+        pb::RecallLease recall;
+        EXPECT_TRUE(recall.ParseFromString(request.meta));
+        recalls.push_back(recall);
+      }
+      return received();
+    };
+  }
+  static Task<Result<net::Payload>> received() { co_return net::Payload(); }
+  static Task<void> hold(std::shared_ptr<net::Channel> channel) { co_await channel->closed(); }
+  static Task<Answer> send(net::Channel* channel, pb::ClientRequest request, Deadline deadline) {
+    net::Payload payload;
+    payload.meta = request.SerializeAsString();
+    Result<net::Payload> answer =
+        co_await channel->call(pb::OP_CLIENT_REQUEST, std::move(payload), deadline);
+    if (!answer.has_value()) co_return fail(answer.error());
+    pb::ClientReply reply;
+    if (!reply.ParseFromString(answer->meta)) co_return fail(Code::kProtocol);
+    co_return reply;
+  }
+
+  VirtualRuntime& runtime_;
+  runtime::TaskGroup& group_;
+  net::Network& network_;
+  const std::string process_;
+  std::unique_ptr<net::Channel> channel_;
+};
+
+// Answers Seal and Resolve from a list of undecided ops per piece. By chunk, any number of pieces.
+class FakeCs {
+ public:
+  FakeCs(VirtualRuntime& runtime, runtime::TaskGroup& group, net::MemNetwork& network,
+         net::Address address)
+      : runtime_(runtime), group_(group), network_(network), address_(std::move(address)) {
+    start();
+  }
+  ~FakeCs() { stop(); }
+  void start() {
+    auto listener = network_.listen(address_, [this](std::unique_ptr<net::Stream> stream) {
+      group_.spawn(serve(this, std::move(stream)));
+    });
+    ASSERT_TRUE(listener.has_value());
+    listener_ = std::move(*listener);
+  }
+  void stop() {
+    if (listener_ != nullptr) listener_->close();
+    listener_.reset();
+    for (const std::shared_ptr<net::Channel>& channel : open_) channel->close();
+    runtime_.run_for(10ms);
+    open_.clear();
+  }
+  const net::Address& address() const { return address_; }
+
+  std::vector<pb::SealReply::Undecided> undecided;
+  std::vector<pb::Seal> seals;
+  std::vector<pb::Resolve> resolves;
+
+ private:
+  static Task<void> serve(FakeCs* self, std::unique_ptr<net::Stream> stream) {
+    net::Channel::Handler handler = [self](std::uint16_t op, net::Payload request) {
+      return answer(self, op, std::move(request));
+    };
+    auto made = co_await net::accept_channel(self->runtime_, std::move(stream), kCredentials,
+                                             std::move(handler), self->runtime_.after(5s));
+    if (!made.has_value()) co_return;
+    std::shared_ptr<net::Channel> channel(std::move(*made));
+    self->open_.push_back(channel);
+    co_await channel->closed();
+  }
+  static Task<Result<net::Payload>> answer(FakeCs* self, std::uint16_t op, net::Payload request) {
+    net::Payload payload;
+    if (op == pb::OP_SEAL) {
+      pb::Seal seal;
+      EXPECT_TRUE(seal.ParseFromString(request.meta));
+      self->seals.push_back(seal);
+      pb::SealReply reply;
+      for (const auto& held : self->undecided) *reply.add_undecided() = held;
+      payload.meta = reply.SerializeAsString();
+    } else if (op == pb::OP_RESOLVE) {
+      pb::Resolve resolve;
+      EXPECT_TRUE(resolve.ParseFromString(request.meta));
+      self->resolves.push_back(resolve);
+    } else {
+      co_return fail(Code::kUnsupported);
+    }
+    co_return payload;
+  }
+
+  VirtualRuntime& runtime_;
+  runtime::TaskGroup& group_;
+  net::MemNetwork& network_;
+  const net::Address address_;
+  std::unique_ptr<net::Listener> listener_;
+  std::vector<std::shared_ptr<net::Channel>> open_;
+};
+
+class MasterTest : public ::testing::Test {
+ protected:
+  MasterTest() { start(); }
+  ~MasterTest() override {
+    clients_.clear();
+    stop();
+    servers_.clear();
+    runtime_.run_for(10s);
+    EXPECT_EQ(group_.running(), 0U);
+  }
+
+  void start() {
+    Master::Options options;
+    options.settings.cluster = "test";
+    options.settings.cluster_id = ClusterId::from_raw(42);
+    options.settings.credentials = kCredentials;
+    options.on_failure = [](const Error& error) { ADD_FAILURE() << error.to_string(); };
+    master_ = std::make_unique<Master>(runtime_, network_, *log_, tables_, store_, options);
+    const Status started = master_->start();
+    ASSERT_TRUE(started.has_value()) << started.error().to_string();
+    auto listener = network_.listen(kDoor, [this](std::unique_ptr<net::Stream> stream) {
+      master_->accept(std::move(stream));
+    });
+    ASSERT_TRUE(listener.has_value());
+    listener_ = std::move(*listener);
+    runtime_.run_for(50ms);
+  }
+  void stop() {
+    if (master_ == nullptr) return;
+    listener_->close();
+    listener_.reset();
+    Outcome<Status> stopped(group_, master_->stop());
+    ASSERT_TRUE(runtime_.run_until([&] { return stopped.done(); }, 30s)) << "the master hangs";
+    EXPECT_TRUE(stopped.value().has_value());
+    master_.reset();
+  }
+  FakeClient& client(const std::string& process) {
+    clients_.push_back(std::make_unique<FakeClient>(runtime_, group_, network_, process));
+    clients_.back()->connect();
+    clients_.back()->open();
+    return *clients_.back();
+  }
+  // Chunk servers 1025.. on hosts of their own, registered and alive.
+  void add_servers(unsigned count) {
+    for (unsigned i = 0; i < count; ++i) {
+      const net::Address address{.host = "10.0.1." + std::to_string(i + 1), .port = 3000};
+      servers_.push_back(std::make_unique<FakeCs>(runtime_, group_, network_, address));
+      pb::Command add;
+      add.mutable_add_cs()->mutable_request()->set_repo_uuid(100 + i);
+      add.mutable_add_cs()->mutable_request()->set_host_id(200 + i);
+      run(std::move(add));
+      pb::CsRecord record;
+      record.set_id(1025 + i);
+      record.set_repo_uuid(100 + i);
+      record.set_host_id(200 + i);
+      record.set_host("cs-host");
+      record.set_address(address.to_string());
+      master_->cs_board().put(record, runtime_.now());
+      master_->cs_board().registered(1025 + i, "test", runtime_.now());
+      heartbeat(1025 + i);
+    }
+  }
+  void heartbeat(std::uint32_t cs) {
+    pb::CsStatistics statistics;
+    statistics.set_space_bytes(100_GiB);
+    statistics.set_free_bytes(60_GiB);
+    master_->cs_board().heartbeat(cs, statistics, "", runtime_.now());
+  }
+  void set_root_encoding(unsigned data, unsigned parity, unsigned min) {
+    pb::Command command;
+    pb::SetPolicyCommand* set = command.mutable_set_policy();
+    set->add_inodes(1);
+    set->mutable_policy()->mutable_encoding()->set_data(data);
+    set->mutable_policy()->mutable_encoding()->set_parity(parity);
+    set->mutable_policy()->mutable_encoding()->set_min(min);
+    run(std::move(command));
+  }
+  pb::CommandReply run(pb::Command command) {
+    Outcome<Result<pb::CommandReply>> done(group_,
+                                           master_->environment().commands.run(std::move(command)));
+    EXPECT_TRUE(runtime_.run_until([&] { return done.done(); }, 10s));
+    EXPECT_TRUE(done.value().has_value()) << done.value().error().to_string();
+    return done.value().has_value() ? *done.value() : pb::CommandReply();
+  }
+  pb::InodeRecord inode(std::uint64_t id) {
+    return state::queries::inode(tables_, InodeId::from_raw(id)).value();
+  }
+
+  VirtualRuntime runtime_;
+  runtime::TaskGroup group_{runtime_};
+  net::MemNetwork network_{runtime_};
+  std::unique_ptr<observe::Log> log_ = observe::make_null_log();
+  kv::MemKv tables_;
+  replication::MemLogStore store_{runtime_, 1ms};
+  std::unique_ptr<Master> master_;
+  std::unique_ptr<net::Listener> listener_;
+  std::vector<std::unique_ptr<FakeClient>> clients_;
+  std::vector<std::unique_ptr<FakeCs>> servers_;
+};
+
+}  // namespace cairn::mds::master

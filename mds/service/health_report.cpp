@@ -1,0 +1,92 @@
+#include "mds/service/health_report.h"
+
+#include <fmt/format.h>
+
+namespace cairn::mds::service {
+
+namespace {
+
+using master::ChunkState;
+using master::CsState;
+
+std::string plural(std::uint64_t count, const char* one, const char* many) {
+  return fmt::format("{} {}", count, count == 1 ? one : many);
+}
+
+std::string age(Duration duration) {
+  const std::int64_t seconds = duration / 1s;
+  if (seconds < 120) return fmt::format("{} s", seconds);
+  if (seconds < 7200) return fmt::format("{} min", seconds / 60);
+  return fmt::format("{} h", seconds / 3600);
+}
+
+// What the absence of a CS means for the chunks that have a piece there.
+std::string meaning(const master::ChunkCensus::Count* census, std::uint32_t cs) {
+  if (census == nullptr) return {};
+  const auto at = census->by_cs.find(cs);
+  if (at == census->by_cs.end()) return ": no chunk has a piece there";
+  std::string text;
+  for (const auto& [state, chunks] : at->second.chunks) {
+    if (state == ChunkState::kHealthy || chunks == 0) continue;
+    text += fmt::format("{}{} {} {}", text.empty() ? ": " : ", ",
+                        plural(chunks, "chunk", "chunks"), chunks == 1 ? "is" : "are",
+                        master::chunk_state_text(state));
+  }
+  return text;
+}
+
+void judge_chunks(const pb::ChunkStates& states, const master::ChunkCensus::Count& census,
+                  pb::StatReply* reply) {
+  if (states.offline() != 0) {
+    reply->add_reasons(fmt::format("{} cannot be read: fewer pieces than the data needs are reachable",
+                                   plural(states.offline(), "chunk", "chunks")));
+  }
+  if (states.blocked() != 0) {
+    reply->add_reasons(
+        fmt::format("{} can be read but not written: fewer pieces than the minimum are reachable",
+                    plural(states.blocked(), "chunk", "chunks")));
+  }
+  if (states.urgent() != 0) {
+    reply->add_reasons(fmt::format("{} can bear no further loss",
+                                   plural(states.urgent(), "chunk", "chunks")));
+  }
+  if (census.missing_pieces != 0) {
+    reply->add_reasons(fmt::format("{} of chunks {} lost or never had a place",
+                                   plural(census.missing_pieces, "piece", "pieces"),
+                                   census.missing_pieces == 1 ? "is" : "are"));
+  }
+}
+
+}  // namespace
+
+void report_health(const master::CsBoard& board, const master::ChunkCensus::Count* census,
+                   Instant now, bool in_grace, pb::StatReply* reply) {
+  bool failure = false;
+  for (const auto& [id, entry] : board.all()) {
+    const CsState state = board.state(entry, now);
+    if (state == CsState::kActive) continue;
+    std::string text = fmt::format("CS {} at {} is {}", id, entry.record.host(),
+                                   master::cs_state_text(state));
+    if (!entry.failure.empty()) {
+      text += " because its disk failed (" + entry.failure + ")";
+    } else if (!entry.registered) {
+      text += fmt::format(": it has not registered in the {} since this MDS knows it",
+                          age(now - entry.last_seen));
+    } else {
+      text += fmt::format(": no heartbeat for {}", age(now - entry.last_seen));
+    }
+    reply->add_reasons(text + meaning(census, id));
+  }
+  if (census != nullptr) {
+    judge_chunks(census->states, *census, reply);
+    failure = census->states.offline() != 0;
+  }
+  if (in_grace) {
+    reply->add_reasons("this MDS restarted and waits for the clients to reconnect: files open before "
+                       "cannot be opened for writing by others yet");
+  }
+  if (board.all().empty()) reply->add_reasons("there is no chunk server: nothing can be written");
+  reply->set_status(failure ? "failure" : reply->reasons_size() == 0 ? "healthy" : "degraded");
+}
+
+}  // namespace cairn::mds::service

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Wrong input: the message says what, why, the state now and the next step; the exit code is that
+of the table (docs/man/cairn.md); nothing is changed. Needs servers but no mount."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import BIN, Demo, Results, arguments, check, check_equal, main, tree_digests
+
+# name, arguments ({...} is filled in), stdin, exit code, words that stderr must contain
+CASES = [
+    ("unknown command", ["stats"], "", 2, ["CAIRN-100", "Did you mean 'stat'"]),
+    ("unknown option", ["make-cs", "-r", "{new}", "--sise", "3G"], "", 2, ["--sise", "--size"]),
+    ("no command", ["--json"], "", 2, ["cairn help"]),
+    ("command of the guide not built", ["top"], "", 1, ["not built yet"]),
+    ("unknown cluster, near name", ["-c", "demoo", "stat"], "", 3,
+     ["demoo", "Did you mean 'demo'"]),
+    ("bad cluster name", ["-c", "../x", "stat"], "", 2, ["letters, digits"]),
+    ("surplus word", ["stat", "x"], "", 2, ["'x'"]),
+    ("bad timeout", ["--timeout", "-1", "stat"], "", 2, ["timeout"]),
+    ("make-mds joins", ["-c", "new", "make-mds", "-r", "{new}"], "", 1, ["not built yet"]),
+    ("make-mds without a name", ["make-mds", "-I", "-r", "{new}", "-a", "127.0.0.1"], "", 2,
+     ["name"]),
+    ("make-mds in a full directory", ["-c", "new", "make-mds", "-I", "-a", "127.0.0.1:{free}", "-r",
+                                      "{full}", "--force"], "", 1, ["not empty", "{full}"]),
+    ("make-mds at a taken port", ["-c", "new", "make-mds", "-I", "-a", "127.0.0.1:{taken}", "-r",
+                                  "{new}", "--force"], "", 1,
+     ["CAIRN-213", "{taken}", "cairn-mdsd"]),
+    ("make-mds at a host name", ["-c", "new", "make-mds", "-I", "-a", "localhost", "-r", "{new}",
+                                 "--force"], "", 2, ["localhost"]),
+    ("make-mds at a foreign address", ["-c", "new", "make-mds", "-I", "-a", "192.0.2.1", "-r",
+                                       "{new}", "--force"], "", 2, ["192.0.2.1"]),
+    ("make-mds with an empty password", ["-c", "new", "make-mds", "-I", "-a", "127.0.0.1:{free}",
+                                         "-r", "{new}", "--force", "-P"], "\n", 2, ["empty"]),
+    ("make-cs in a full directory", ["make-cs", "-r", "{full}"], "", 1, ["not empty"]),
+    ("make-cs in a file", ["make-cs", "-r", "{file}"], "", 1, ["not a directory"]),
+    ("make-cs of tier 4", ["make-cs", "-r", "{new}", "-t", "4"], "", 2, ["tier 4"]),
+    ("make-cs of bad size", ["make-cs", "-r", "{new}", "--size", "3X"], "", 2, ["3X"]),
+    ("make-cs of tiny size", ["make-cs", "-r", "{new}", "--size", "1M"], "", 2, ["1M"]),
+    ("make-cs at a taken port", ["make-cs", "-r", "{new}", "-a", "127.0.0.1:{taken}"], "", 1,
+     ["{taken}"]),
+    ("auth-node with a wrong password", ["auth-node", "-P"], "wrong\n", 6, ["refused"]),
+    ("auth-node without a password", ["auth-node", "-P"], "", 2, ["empty"]),
+    ("auth-node where nobody listens", ["-c", "new", "auth-node", "-P", "-b", "127.0.0.1:{free}"],
+     "x\n", 5, ["127.0.0.1:{free}"]),
+    ("set-attr without attributes", ["set-attr", "-p", "/"], "", 2, ["name=value"]),
+    ("set-attr of an unknown attribute", ["set-attr", "-p", "/", "replica=3"], "", 2,
+     ["Did you mean 'replicas'"]),
+    ("set-attr of a refused code", ["set-attr", "-p", "/", "encoding=3+3"], "", 2, ["encoding"]),
+    ("set-attr of replicas 0", ["set-attr", "-p", "/", "replicas=0"], "", 2, ["replicas"]),
+    ("set-attr of both", ["set-attr", "-p", "/", "replicas=3", "encoding=4+2"], "", 2, ["exclude"]),
+    ("set-attr of an unknown path", ["set-attr", "-p", "/nowhere", "tier=0"], "", 3, ["/nowhere"]),
+    ("set-attr outside a mount", ["set-attr", "/tmp", "tier=0"], "", 2, ["mount"]),
+    ("get-attr of an unknown path", ["get-attr", "-p", "/nowhere"], "", 3, ["/nowhere"]),
+    ("get-attr of no local file", ["get-attr", "{new}"], "", 3, ["{new}"]),
+    ("info of an unknown path", ["info", "-p", "/nowhere"], "", 3, ["/nowhere"]),
+    ("relative path from the root", ["set-attr", "-p", "x", "tier=0"], "", 2, ["'x'"]),
+]
+
+# The daemons and the mount say the same kind of thing.
+DAEMON_CASES = [
+    ("cairn-mdsd without a repository", ["cairn-mdsd", "-r", "{new}"], ["{new}"]),
+    ("cairn-csd without a repository", ["cairn-csd", "-r", "{new}"], ["{new}"]),
+    ("cairn-mdsd in a repository of a CS", ["cairn-mdsd", "-r", "{cs}"], ["mds.conf"]),
+    ("second cairn-mdsd", ["cairn-mdsd", "-r", "{mds}"], []),
+    ("second cairn-csd", ["cairn-csd", "-r", "{cs}"], []),
+    ("cairn-mount of an unknown cluster", ["cairn-mount", "-c", "nobody", "{empty}"], ["nobody"]),
+]
+
+
+class Place:
+    def __init__(self, demo: Demo, local: Path):
+        self.demo = demo
+        self.etc = demo.dir / "etc"
+        (local / "full").mkdir()
+        (local / "full" / "precious").write_text("x")
+        (local / "file").write_text("x")
+        (local / "empty").mkdir()
+        address = demo.environment["CAIRN_MDS"]
+        self.names = {"new": str(local / "new"), "full": str(local / "full"),
+                      "file": str(local / "file"), "empty": str(local / "empty"),
+                      "taken": address.rsplit(":", 1)[1], "free": str(free_port_pair()),
+                      "mds": demo.environment["CAIRN_MDS1_REPOSITORY"],
+                      "cs": demo.environment["CAIRN_CS1_REPOSITORY"]}
+        self.local = local
+
+    def picture(self) -> tuple:
+        attributes = self.demo.cairn("get-attr", "-p", "/", "--json").stdout
+        chunk_servers = sorted(cs["id"] for cs in self.demo.stat()["cs"])
+        return tree_digests(self.local), tree_digests(self.etc), attributes, chunk_servers
+
+    def fill(self, text: str) -> str:
+        for name, value in self.names.items():
+            text = text.replace("{" + name + "}", value)
+        return text
+
+
+def free_port_pair() -> int:
+    sys.path.insert(0, str(BIN.parents[2] / "deploy" / "lib"))
+    from cluster import free_port_pair as choose
+    return choose()
+
+
+def one_case(place: Place, program: str, words: list[str], stdin: str, code: int | None,
+             wanted: list[str]) -> None:
+    before = place.picture()
+    result = subprocess.run([str(BIN / program), *[place.fill(word) for word in words]],
+                            input=stdin, env=place.demo.environment, capture_output=True,
+                            text=True, timeout=60, check=False)
+    told = result.stderr
+    if code is None:
+        check(result.returncode > 0, f"exit code {result.returncode}: {told}")
+    else:
+        check_equal(result.returncode, code, f"exit code, with stderr {told!r}")
+    for word in wanted:
+        check(place.fill(word) in told, f"{place.fill(word)!r} is not in {told!r}")
+    check(told.strip() != "", "nothing was said")
+    check("Traceback" not in told and "terminate called" not in told, told)
+    check_equal(place.picture(), before, "what is there after the refused command")
+
+
+def body(results: Results, keep: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="cairn-local-") as local, \
+            Demo("--cs", "4", "--replicas", "3", "--cs-size", "2G", "--no-mount",
+                 keep=keep) as demo:
+        place = Place(demo, Path(local))
+        for name, words, stdin, code, wanted in CASES:
+            results.scenario(name, one_case, place, "cairn", words, stdin, code, wanted)
+        for name, words, wanted in DAEMON_CASES:
+            results.scenario(name, one_case, place, words[0], words[1:], "", None, wanted)
+
+
+if __name__ == "__main__":
+    os.environ.pop("CAIRN_CLUSTER", None)
+    options = arguments(__doc__)
+    outcome = Results()
+    main(outcome, lambda: body(outcome, options.keep), mounts=False)
