@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/base/crc32c.h"
 
 namespace cairn::chunkserver::store {
 namespace {
@@ -15,6 +16,20 @@ constexpr int kRoomTriesMax = 32;
 
 bool same_op(const PendingOp& held, const PrepareRequest& request) {
   return held.writes == request.writes && held.zeroes == request.zeroes && held.crcs == request.crcs;
+}
+
+std::uint32_t digest_ranges(const std::vector<BlockRange>& ranges, std::uint32_t seed) {
+  return crc32c(std::as_bytes(std::span(ranges)), seed);
+}
+template <class Op>
+std::uint32_t content_digest(const Op& op) {
+  const std::uint32_t ranges = digest_ranges(op.zeroes, digest_ranges(op.writes, 0));
+  return crc32c(std::as_bytes(std::span(op.crcs)), ranges);
+}
+
+Error other_content(OpId op) {
+  return Error(Code::kInvalidArgument,
+               fmt::format("op {}.{} came before with other content", op.epoch.raw(), op.seq.raw()));
 }
 
 }  // namespace
@@ -107,7 +122,11 @@ Result<PieceStore::Check> PieceStore::check(const PrepareRequest& request) const
   if (verdict == PrepareVerdict::kSettledBefore) return Check{Verdict::kDone, fence};
   std::size_t pending = 0;
   if (staged != staged_.end()) {
-    if (staged->second.ops.contains(request.op)) return Check{Verdict::kWait, fence};
+    const auto twin = staged->second.ops.find(request.op);
+    if (twin != staged->second.ops.end()) {
+      if (twin->second != content_digest(request)) return fail(other_content(request.op));
+      return Check{Verdict::kWait, fence};
+    }
     pending += staged->second.ops.size();
   }
   if (row.has_value()) {
@@ -115,8 +134,7 @@ Result<PieceStore::Check> PieceStore::check(const PrepareRequest& request) const
     for (const PendingOp& held : row->pending) {
       if (held.op != request.op) continue;
       if (same_op(held, request)) return Check{Verdict::kDone, fence};
-      return fail(Code::kInvalidArgument, fmt::format("op {}.{} came before with other content",
-                                                      request.op.epoch.raw(), request.op.seq.raw()));
+      return fail(other_content(request.op));
     }
     for (const ForwardedOp& held : row->forwarded) {
       if (held.op == request.op) return Check{Verdict::kDone, fence};
@@ -134,7 +152,9 @@ runtime::Completion<Status> PieceStore::submit(Record record, Buffer data, Journ
   Staged& staged = staged_[piece];
   staged.fence = after;
   ++staged.records;
-  if (const auto* prepare = std::get_if<PrepareRecord>(&record)) staged.ops.insert(prepare->op);
+  if (const auto* prepare = std::get_if<PrepareRecord>(&record)) {
+    staged.ops.emplace(prepare->op, content_digest(*prepare));
+  }
   if (std::holds_alternative<RemoveRecord>(record)) staged.removed = true;
   return journal_->submit(std::move(record), std::move(data), urgency);
 }
@@ -221,6 +241,15 @@ Task<Status> PieceStore::make_room(std::uint64_t blocks) {
   co_return Status();
 }
 
+Task<Status> PieceStore::await_twin(PieceId piece, OpId op) {
+  for (;;) {
+    if (failure_.has_value()) co_return fail(*failure_);
+    const auto staged = staged_.find(piece);
+    if (staged == staged_.end() || !staged->second.ops.contains(op)) co_return Status();
+    co_await progress_.wait();
+  }
+}
+
 Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
   const std::uint64_t blocks = total_blocks(request.writes);
   if (body.size() != blocks * kBlockBytes || request.crcs.size() != blocks) {
@@ -235,10 +264,7 @@ Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
     CO_TRY(const Check checked, check(request));
     if (checked.verdict == Verdict::kDone) co_return Status();
     before = checked.fence;
-    if (checked.verdict == Verdict::kWait) {
-      co_await progress_.wait();
-      continue;
-    }
+    if (checked.verdict == Verdict::kWait) co_return co_await await_twin(request.piece, request.op);
     Result<std::vector<Extent>> allocated = space_.allocate(blocks);
     if (allocated.has_value()) {
       extents = std::move(*allocated);

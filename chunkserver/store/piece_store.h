@@ -13,7 +13,6 @@
 
 #include <functional>
 #include <memory>
-#include <set>
 #include <unordered_map>
 
 #include "chunkserver/io/block_device.h"
@@ -125,7 +124,7 @@ class PieceStore {
     FenceState fence;
     bool removed = false;  // a removal is on its way: the committed row does not count
     std::size_t records = 0;
-    std::set<OpId> ops;
+    std::map<OpId, std::uint32_t> ops;  // with a digest of the content
   };
   enum class Verdict { kTake, kDone, kWait };
   struct Check {
@@ -139,6 +138,8 @@ class PieceStore {
   Status usable() const;
   Result<FenceState> fence_of(PieceId piece) const;
   Result<Check> check(const PrepareRequest& request) const;
+  // The same op is on its way already: answers when that one is durable.
+  Task<Status> await_twin(PieceId piece, OpId op);
   Status check_tombstone(const PrepareRequest& request) const;
   runtime::Completion<Status> submit(Record record, Buffer data, Journal::Urgency urgency,
                                      FenceState after);

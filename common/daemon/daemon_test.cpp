@@ -40,7 +40,14 @@ class DaemonTest : public testing::Test {
 struct Probe {
   Options options;
   std::string pid_file;
-  enum class Way { kServe, kFailEarly, kFailRunning, kDie, kIgnoreStop } way = Way::kServe;
+  enum class Way {
+    kServe,
+    kFailEarly,
+    kFailWithCode,
+    kFailRunning,
+    kDie,
+    kIgnoreStop
+  } way = Way::kServe;
 };
 
 struct Serving {
@@ -71,6 +78,11 @@ int probe_main(const Probe& probe) {
   if (probe.way == Probe::Way::kFailEarly) {
     daemon->failed(Error(Code::kBusy, "the repository is in use"));
     return 1;
+  }
+  if (probe.way == Probe::Way::kFailWithCode) {
+    daemon->failed(5, "no MDS answers\n");
+    std::fflush(stderr);
+    return 5;
   }
   runtime::AsioRuntime loop;
   runtime::Completion<bool> stop(loop);
@@ -123,6 +135,15 @@ TEST_F(DaemonTest, BackgroundFailureReachesTheTerminal) {
     EXPECT_NE(read(path("stderr")).find(row.message), std::string::npos) << read(path("stderr"));
   }
   EXPECT_TRUE(appears(path("log"), "port 2511 is in use"));
+}
+
+TEST_F(DaemonTest, FailureWithACodeIsTheExitCodeInBothGrounds) {
+  for (const bool background : {true, false}) {
+    const Probe probe{
+        {background, path("log"), false, "probe"}, path("pid"), Probe::Way::kFailWithCode};
+    EXPECT_EQ(exit_code(launch(probe, path("stderr"))), 5);
+    EXPECT_EQ(read(path("stderr")), "no MDS answers\n");
+  }
 }
 
 TEST_F(DaemonTest, UnwritableLogIsToldBeforeAnythingElse) {

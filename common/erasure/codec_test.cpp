@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <thread>
 
 #include "common/base/buffer.h"
 #include "common/base/limits.h"
@@ -258,6 +259,25 @@ TEST(Codec, NeedsMPieces) {
   EXPECT_EQ(codec->rebuild(0b00011, 0b00100, pieces.all(), 8).error().code(),
             cairn::Code::kTooFewPieces);
   EXPECT_TRUE(codec->rebuild(0b00111, 0b00001, pieces.all(), 8).has_value());
+}
+
+// More patterns than a codec remembers, so that threads replace each other's tables.
+void rebuild_at_random(std::uint64_t seed) {
+  Prng prng(seed);
+  const auto codec = Codec::get(10, 4);
+  const Pieces original = encoded(*codec, 67, prng);
+  Pieces scratch(14, 67);
+  scratch.restore(original);
+  for (int round = 0; round < 2000 && !testing::Test::HasFatalFailure(); ++round) {
+    PieceMask lost = 0;
+    for (int n = 0; n < 4; ++n) lost |= PieceMask{1} << prng.below(14);
+    expect_rebuilt(*codec, original, scratch, lost, 67);
+  }
+}
+
+TEST(Codec, IsUsedByManyThreadsAtOnce) {
+  std::vector<std::jthread> threads;
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) threads.emplace_back(rebuild_at_random, seed);
 }
 
 TEST(Codec, IsSharedByCode) {

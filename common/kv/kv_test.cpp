@@ -182,6 +182,23 @@ TEST(Overlay, TakeGivesOneChangePerKeyInOrder) {
   EXPECT_TRUE(rows(overlay).empty());
 }
 
+TEST(Overlay, ScanGoesOnWhileItsVisitorAddsAndTakes) {
+  MemKv base;
+  ASSERT_TRUE(base.write(put_one("b", "base")).has_value());
+  Overlay overlay(base);
+  overlay.add(put_one("a", "1"));
+  overlay.add(put_one("c", "1"));
+  Rows seen;
+  const Status status = overlay.scan("", "", [&](std::string_view key, std::string_view value) {
+    seen.emplace_back(key, value);
+    overlay.add(put_one("d", "2"));
+    return !overlay.take().empty();
+  });
+  ASSERT_TRUE(status.has_value());
+  EXPECT_EQ(seen, (Rows{{"a", "1"}, {"b", "base"}, {"c", "1"}}));
+  EXPECT_TRUE(overlay.empty());
+}
+
 TEST(RocksKv, ReopenAfterFlushKeepsAll) {
   TempDir dir;
   Rows expected;

@@ -12,13 +12,15 @@ void Overlay::add(const Batch& batch) {
 }
 
 Batch Overlay::take() {
-  const std::shared_ptr<Changes> taken = std::exchange(changes_, std::make_shared<Changes>());
+  // A scan in progress goes on over what it has.
+  if (changes_.use_count() > 1) changes_ = std::make_shared<Changes>(*changes_);
   Batch batch;
-  for (const auto& [key, value] : *taken) {
-    if (value.has_value()) {
-      batch.put(key, *value);
+  while (!changes_->empty()) {
+    auto node = changes_->extract(changes_->begin());
+    if (node.mapped().has_value()) {
+      batch.put(std::move(node.key()), std::move(*node.mapped()));
     } else {
-      batch.erase(key);
+      batch.erase(std::move(node.key()));
     }
   }
   return batch;

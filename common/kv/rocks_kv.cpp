@@ -1,5 +1,6 @@
 #include "common/kv/rocks_kv.h"
 
+#include <fcntl.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
@@ -8,8 +9,11 @@
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_batch.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include "common/base/check.h"
 
@@ -87,6 +91,19 @@ Status check_directory(const std::filesystem::path& dir) {
   return {};
 }
 
+// RocksDB syncs what is in its directories, not the entry of a new directory in its parent.
+Status sync_parent(const std::filesystem::path& dir) {
+  std::filesystem::path parent = std::filesystem::absolute(dir).lexically_normal();
+  if (!parent.has_filename()) parent = parent.parent_path();  // "a/b/" is "a/b"
+  parent = parent.parent_path();
+  const int fd = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = fd >= 0 && ::fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  if (synced) return {};
+  return fail(Code::kDiskFailed, "syncing " + parent.string() + ": " + std::strerror(error));
+}
+
 }  // namespace
 
 struct RocksKv::Impl {
@@ -106,7 +123,8 @@ RocksKv::~RocksKv() = default;
 Result<std::unique_ptr<RocksKv>> RocksKv::open(const std::filesystem::path& dir, Options options) {
   TRY_VOID(check_directory(dir));
   std::error_code error;
-  if (!options.create && !std::filesystem::exists(dir / "CURRENT", error)) {
+  const bool existed = std::filesystem::exists(dir / "CURRENT", error);
+  if (!options.create && !existed) {
     return fail(Code::kNotFound, dir.string() + " holds no tables");
   }
   auto impl = std::make_unique<Impl>();
@@ -124,6 +142,9 @@ Result<std::unique_ptr<RocksKv>> RocksKv::open(const std::filesystem::path& dir,
     return fail(error_of(status, "opening " + impl->dir));
   }
   impl->db.reset(db);
+  if (!existed) {
+    TRY_VOID(sync_parent(dir));
+  }
   return std::unique_ptr<RocksKv>(new RocksKv(std::move(impl)));
 }
 
@@ -173,7 +194,8 @@ Status RocksKv::checkpoint(const std::filesystem::path& dir) {
       status_of(rocksdb::Checkpoint::Create(impl_->db.get(), &raw), "checkpoint of " + impl_->dir));
   const std::unique_ptr<rocksdb::Checkpoint> maker(raw);
   const std::string target = std::filesystem::absolute(dir).string();
-  return status_of(maker->CreateCheckpoint(target), "checkpoint of " + impl_->dir);
+  TRY_VOID(status_of(maker->CreateCheckpoint(target), "checkpoint of " + impl_->dir));
+  return sync_parent(target);
 }
 
 RocksKv::Stats RocksKv::stats() const {

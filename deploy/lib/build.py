@@ -36,8 +36,8 @@ def build(targets: list[str]) -> None:
     run(["ninja", "-C", str(BUILD), f"-j{jobs()}", *targets], "building")
 
 
-def require_programs() -> None:
-    absent = [name for name in PROGRAMS if not (BIN / name).exists()]
+def require(programs: list[str]) -> None:
+    absent = [name for name in programs if not (BIN / name).exists()]
     if absent:
         raise DemoError("not built: " + ", ".join(absent), f"They are not in {BIN}.",
                         "Repeat without --no-build.")

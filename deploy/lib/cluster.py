@@ -153,16 +153,23 @@ class Cluster:
         pid = self.pid(part)
         gently = True
         if part["kind"] == "client":
-            point = Path(part["mount"])
-            gently = mounts.unmount(point, lazily=False) or mounts.unmount(point, lazily=True)
-            started = processes.start_time(pid) if pid is not None else None
-            if started is not None and processes.wait_gone(pid, started, STOP_SECONDS):
-                pid = None
-        if pid is not None:
+            gently = self.stop_client(part, pid)
+        elif pid is not None:
             gently = processes.stop(pid, processes.start_time(pid), STOP_SECONDS)
         part.pop("pid", None)
         part.pop("start", None)
         return gently
+
+    def stop_client(self, part: dict, pid: int | None) -> bool:
+        started = processes.start_time(pid) if pid is not None else None
+        point = Path(part["mount"])
+        # A dead process leaves a mount that only a lazy unmount takes away.
+        gently = started is not None and mounts.unmount(point, lazily=False)
+        if not gently:
+            mounts.unmount(point, lazily=True)
+        if processes.wait_gone(pid, started, STOP_SECONDS):
+            return gently or pid is None
+        return processes.stop(pid, started, STOP_SECONDS)
 
     def log_tail(self, part: dict) -> str:
         log = Path(part.get("log") or Path(part["repo"]) / "logs" / "log")

@@ -154,9 +154,11 @@ def up(cluster: Cluster, options: argparse.Namespace) -> int:
     check_options(options)
     if not options.no_install:
         packages.install(build.ROOT / "deploy" / "packages.txt")
+    programs = [name for name in build.PROGRAMS
+                if name != "cairn-mount" or not options.no_mount]
     if not options.no_build:
-        build.build(build.PROGRAMS)
-    build.require_programs()
+        build.build(programs)
+    build.require(programs)
     lay_out(cluster, options)
     began = time.monotonic()
     try:
@@ -175,7 +177,11 @@ def up(cluster: Cluster, options: argparse.Namespace) -> int:
 
 def print_what_to_try(cluster: Cluster, seconds: float) -> None:
     demo = "deploy/demo" + ("" if cluster.dir == default_directory() else f" --dir {cluster.dir}")
-    mount = cluster.parts.get("client:1", {}).get("mount", "(not mounted)")
+    if not cluster.names("client"):
+        print(f"The servers in {cluster.dir} are up ({seconds:.0f} s), nothing is mounted.\n"
+              f'Use them: eval "$({demo} env)"; cairn stat    End: {demo} down')
+        return
+    mount = cluster.parts["client:1"]["mount"]
     servers = f"{len(cluster.names('cs'))} chunk servers, {cluster.state['attribute']}"
     print(f"""
 The demo is up and has checked itself ({seconds:.0f} s): {servers}.
@@ -231,10 +237,11 @@ def kill(cluster: Cluster, options: argparse.Namespace) -> int:
     for name in options.names:
         part = cluster.part(name)
         pid = cluster.pid(part)
-        if pid is None or not processes.send(pid, processes.start_time(pid), signal.SIGKILL):
+        started = processes.start_time(pid) if pid is not None else None
+        if started is None or not processes.send(pid, started, signal.SIGKILL):
             raise DemoError(f"{part['name']} does not run", "",
                             f"Start it: deploy/demo start {name}", 3)
-        if not processes.wait_gone(pid, processes.start_time(pid), 10):
+        if not processes.wait_gone(pid, started, 10):
             raise DemoError(f"{part['name']} (pid {pid}) does not end after kill -9")
         print(f"killed {part['name']} (pid {pid})")
     return 0
@@ -326,6 +333,10 @@ def main() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader of our output had enough. Nothing may be written any more, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def start_time(pid: int) -> int | None:
 
 
 def alive(pid: int | None, started: int | None) -> bool:
-    return pid is not None and start_time(pid) == started
+    return pid is not None and started is not None and start_time(pid) == started
 
 
 def find(program: str, argument: str, environment: dict[str, str]) -> int | None:
@@ -51,7 +51,7 @@ def send(pid: int, started: int | None, number: signal.Signals) -> bool:
     return True
 
 
-def wait_gone(pid: int, started: int | None, seconds: float) -> bool:
+def wait_gone(pid: int | None, started: int | None, seconds: float) -> bool:
     end = time.monotonic() + seconds
     while alive(pid, started):
         if time.monotonic() > end:

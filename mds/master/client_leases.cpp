@@ -16,6 +16,12 @@ Task<ClientService::Reply> ClientService::acquire_lease(SessionId session,
   parts_.pins.add(inode, session, request.pin());
   if (request.mode() != pb::LEASE_NONE) {
     const Want want = request.mode() == pb::LEASE_EXCLUSIVE ? Want::kExclusive : Want::kShared;
+    // Left open by a release of before a restart: not whole yet, so not to be read.
+    const Status whole = co_await make_whole(present);
+    if (!whole.has_value()) {
+      parts_.pins.remove(inode, session, request.pin());
+      co_return fail(whole.error());
+    }
     const Status granted = co_await parts_.leases.acquire(inode, session, want);
     if (!granted.has_value()) {
       parts_.pins.remove(inode, session, request.pin());
@@ -25,6 +31,15 @@ Task<ClientService::Reply> ClientService::acquire_lease(SessionId session,
   Reply reply = acquired(session, request);
   if (!reply.has_value()) parts_.pins.remove(inode, session, request.pin());
   co_return reply;
+}
+
+Task<Status> ClientService::make_whole(pb::InodeRecord record) {
+  if (record.lease_session() != 0 || record.chunk_count() == 0) co_return Status();
+  const InodeId inode = InodeId::from_raw(record.attributes().inode());
+  CO_TRY(const std::vector<pb::Chunk> open, state::queries::open_chunks(env_.tables, inode));
+  if (open.empty()) co_return Status();
+  Status whole = co_await parts_.recovery.recover_inode(inode);
+  co_return whole;
 }
 
 ClientService::Reply ClientService::acquired(SessionId session, const pb::AcquireLease& request) {
@@ -50,26 +65,29 @@ Task<ClientService::Reply> ClientService::release_exclusive(SessionId session,
   CO_TRY(std::optional<pb::ClientReply> stored,
          state::queries::stored_reply(env_.tables, session, RequestSeq(request.seq())));
   if (stored.has_value()) co_return std::move(*stored);
+  const bool unsettled = release.unsettled();
   parts_.leases.begin_release(inode);
-  const Result<pb::InodeRecord> record = state::queries::inode(env_.tables, inode);
-  const bool holds = record.has_value() && record->lease_session() == session.raw() &&
-                     release.epoch() != 0 && release.epoch() <= record->lease_epoch();
-  if (holds && release.unsettled()) {
-    // Nobody else may read or write before the open chunks are whole. Recovery raises the epoch of the
-    // inode, so the release then names the one it has; nobody else held it in between.
-    const Status recovered = co_await parts_.recovery.recover_inode(inode);
-    if (!recovered.has_value()) {
-      parts_.leases.finish_release(inode, session, pb::LEASE_NONE);
-      co_return fail(recovered.error());
-    }
-    const Result<pb::InodeRecord> now = state::queries::inode(env_.tables, inode);
-    if (now.has_value()) request.mutable_release_lease()->set_epoch(now->lease_epoch());
-  }
   pb::ClientMutation mutation;
   *mutation.mutable_request() = std::move(request);
   Reply reply = co_await propose(std::move(mutation));
-  parts_.leases.finish_release(inode, session, release.keep());
+  if (unsettled && reply.has_value() && reply->error().code() == 0) {
+    // The lease is given back, its open chunks are not whole: nobody is served before they are.
+    env_.tasks.spawn(settle_release(this, session, release));
+  } else {
+    parts_.leases.finish_release(inode, session, release.keep());
+  }
   co_return reply;
+}
+
+Task<void> ClientService::settle_release(ClientService* self, SessionId session,
+                                         pb::ReleaseLease release) {
+  const InodeId inode = InodeId::from_raw(release.inode());
+  const Status recovered = co_await self->parts_.recovery.recover_inode(inode);
+  if (!recovered.has_value() && !self->env_.stopping) {
+    self->env_.log.warning("inode {} was given back unsettled and cannot be recovered: {}",
+                           inode.raw(), recovered.error().to_string());
+  }
+  self->parts_.leases.finish_release(inode, session, release.keep());
 }
 
 ClientService::Reply ClientService::release_shared(SessionId session,

@@ -59,6 +59,8 @@ class ClientService {
   // client_leases.cpp
   Task<Reply> acquire_lease(SessionId session, pb::AcquireLease request);
   Reply acquired(SessionId session, const pb::AcquireLease& request);
+  Task<Status> make_whole(pb::InodeRecord record);
+  static Task<void> settle_release(ClientService* self, SessionId session, pb::ReleaseLease release);
   Task<Reply> release_exclusive(SessionId session, pb::ClientRequest request);
   Reply release_shared(SessionId session, const pb::ReleaseLease& request);
   Reply unpin(SessionId session, const pb::Unpin& request);

@@ -151,11 +151,11 @@ LeaseEffects LeaseCore::finish_release(InodeId inode, SessionId session, pb::Lea
 
 bool LeaseCore::reclaim_shared(InodeId inode, SessionId session, SessionId table_holder) {
   if (table_holder.valid() && table_holder != session) return false;
+  if (table_holder == session) return true;  // the tables know the stronger one
   Entry& at = entry(inode, table_holder);
   if (at.granting) return false;
-  if (at.exclusive != session) add_shared(inode, at, session);
-  LeaseEffects nothing;
-  serve(inode, &nothing);
+  // Whoever waits for it is served, and its recall sent, when grants are not withheld any more.
+  add_shared(inode, at, session);
   return true;
 }
 

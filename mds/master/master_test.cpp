@@ -247,7 +247,10 @@ TEST_F(LostWriter, MayBeTheHolderItselfThatAsksForIt) {
   const Answer released = a.mutate(release);
   ASSERT_TRUE(released.has_value()) << released.error().to_string();
   EXPECT_EQ(released->error().code(), 0U) << released->error().message();
+  runtime_.run_for(1s);
   EXPECT_EQ(servers_[0]->seals.size(), 1U);
+  EXPECT_EQ(servers_[0]->resolves.size(), 1U);
+  EXPECT_EQ(inode(id).attributes().size(), 100U);
   EXPECT_EQ(inode(id).lease_session(), 0U);
   EXPECT_TRUE(state::queries::open_chunks(tables_, InodeId::from_raw(id))->empty());
 }

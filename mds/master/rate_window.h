@@ -15,6 +15,7 @@ class RateWindow {
   static constexpr Duration kSpan = 20s;
   // At most one sample in this time is kept, so the memory is bounded.
   static constexpr Duration kStep = 500ms;
+  static constexpr Duration kSilence = 2s;
   using Counters = std::array<std::uint64_t, N>;
 
   void add(Instant now, Counters counters) {
@@ -34,7 +35,9 @@ class RateWindow {
   // 0 when nothing was heard for the whole span.
   double per_second(Instant now, std::size_t which) const {
     if (samples_.size() < 2 || now - samples_.back().at > kSpan) return 0;
-    const double span = static_cast<double>((now - samples_.front().at).count()) * 1e-9;
+    // Who is silent for longer than it reports slows down.
+    const Instant end = now - samples_.back().at > kSilence ? now : samples_.back().at;
+    const double span = static_cast<double>((end - samples_.front().at).count()) * 1e-9;
     if (span <= 0) return 0;
     const std::uint64_t grown = samples_.back().counters[which] - samples_.front().counters[which];
     return static_cast<double>(grown) / span;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/erasure/codec.h"
 #include "mds/state/machine.h"
 #include "proto/data_plane.pb.h"
 
@@ -101,6 +102,7 @@ Task<Status> Recovery::attempt(ChunkId chunk, Memory* memory) {
   const std::size_t pieces = static_cast<std::size_t>(sealing.chunk.pieces_size());
   sealing.reports.resize(pieces);
   sealing.absent.resize(pieces);
+  sealing.make.resize(pieces);
   sealing.resolved.resize(pieces);
   runtime::TaskGroup group(env_.runtime);
   for (unsigned i = 0; i < pieces; ++i) {
@@ -108,29 +110,55 @@ Task<Status> Recovery::attempt(ChunkId chunk, Memory* memory) {
     group.spawn(seal_piece(this, &sealing, i));
   }
   co_await group.join();
+  if (never_committed(sealing.chunk)) {
+    // The chunk goes with FinishRecovery, whatever its pieces hold; the seals were a courtesy.
+    Status gone = co_await finish(&sealing, 0);
+    co_return gone;
+  }
   CO_TRY_VOID(decide(&sealing, memory));
   for (unsigned i = 0; i < pieces; ++i) {
     if (sealing.reports[i].has_value()) group.spawn(resolve_piece(this, &sealing, i));
   }
   co_await group.join();
-  Status finished = co_await finish(&sealing);
+  std::uint32_t unreachable = 0;
+  for (const pb::Piece& piece : sealing.chunk.pieces()) {
+    if (piece.state() != pb::PIECE_CURRENT || sealing.resolved[piece.index()]) continue;
+    unreachable |= 1U << piece.index();
+  }
+  Status finished = co_await finish(&sealing, unreachable);
   co_return finished;
 }
 
+// Nothing of it lies below the size the master knows, and nobody can make that grow any more.
+bool Recovery::never_committed(const pb::Chunk& chunk) const {
+  const Result<pb::InodeRecord> inode =
+      state::queries::inode(env_.tables, InodeId::from_raw(chunk.inode()));
+  const std::uint64_t chunk_bytes = chunk.piece_bytes() * chunk.encoding().data();
+  return inode.has_value() && chunk.index() * chunk_bytes >= inode->attributes().size();
+}
+
+Task<Result<net::Payload>> Recovery::call_piece(const Sealing* sealing, unsigned piece,
+                                                std::uint16_t op, std::string meta) {
+  const std::uint32_t cs = sealing->chunk.pieces(static_cast<int>(piece)).cs_id();
+  std::string address = cs_board_.address(cs);
+  if (address.empty()) co_return fail(Code::kUnavailable, "the address of the CS is unknown");
+  net::Payload request;
+  request.meta = std::move(meta);
+  const Deadline deadline = env_.runtime.after(env_.settings.cs_call);
+  Result<net::Payload> answer =
+      co_await links_.call(std::move(address), op, std::move(request), deadline);
+  co_return answer;
+}
+
 Task<void> Recovery::seal_piece(Recovery* self, Sealing* sealing, unsigned piece) {
-  const pb::Piece& place = sealing->chunk.pieces(static_cast<int>(piece));
-  std::string address = self->cs_board_.address(place.cs_id());
-  if (address.empty()) co_return;
   pb::Seal seal;
   seal.set_chunk(sealing->chunk.id());
   seal.set_piece(piece);
   seal.set_version(sealing->chunk.version());
   seal.set_epoch(sealing->epoch);
-  net::Payload request;
-  request.meta = seal.SerializeAsString();
-  const Deadline deadline = self->env_.runtime.after(self->env_.settings.cs_call);
-  Result<net::Payload> answer = co_await self->links_.call(std::move(address), pb::OP_SEAL,
-                                                           std::move(request), deadline);
+  std::string meta = seal.SerializeAsString();
+  const Result<net::Payload> answer =
+      co_await self->call_piece(sealing, piece, pb::OP_SEAL, std::move(meta));
   if (!answer.has_value()) {
     if (answer.error().code() == Code::kPieceMissing) sealing->absent[piece] = true;
     co_return;
@@ -140,27 +168,31 @@ Task<void> Recovery::seal_piece(Recovery* self, Sealing* sealing, unsigned piece
   sealing->reports[piece] = to_report(piece, reply);
 }
 
-Status Recovery::decide(Sealing* sealing, Memory* memory) {
-  // A piece its CS never heard of: the writer died before its first PREPARE arrived. Counting it out is always
-  // right; only if too few were left is it taken as what it is, an empty piece.
-  unsigned reachable = 0;
-  unsigned unwritten = 0;
+// A piece its CS has not: most likely the writer died between OpenChunk and its first PREPARE, but a lost piece
+// looks the same. So it counts as lost while enough others are there. If too few are left it is
+// taken for never written, and made empty behind the fence, so that nothing late comes to life in it.
+Status Recovery::count_absent(Sealing* sealing) const {
+  unsigned live = 0;
   for (const pb::Piece& piece : sealing->chunk.pieces()) {
-    if (piece.state() == pb::PIECE_UNWRITTEN) ++unwritten;
-    if (sealing->reports[piece.index()].has_value()) ++reachable;
+    const bool unwritten = piece.state() == pb::PIECE_UNWRITTEN;
+    if (unwritten || sealing->reports[piece.index()].has_value()) ++live;
   }
-  const unsigned needed = std::max(sealing->chunk.encoding().min(), sealing->chunk.encoding().data());
+  const pb::Encoding& encoding = sealing->chunk.encoding();
+  const unsigned needed = std::max(encoding.min(), encoding.data());
   for (unsigned i = 0; i < sealing->absent.size(); ++i) {
-    if (!sealing->absent[i] || reachable + unwritten >= needed) continue;
-    sealing->reports[i] = PieceReport{.piece = i, .undecided = {}, .settled_epoch = 0,
-                                      .settled_below = 0};
-    ++reachable;
+    if (!sealing->absent[i] || live >= needed) continue;
+    sealing->reports[i] =
+        PieceReport{.piece = i, .undecided = {}, .settled_epoch = 0, .settled_below = 0};
+    sealing->make[i] = true;
+    ++live;
   }
-  if (reachable + unwritten < needed) {
-    return fail(Code::kBelowMinimum,
-                fmt::format("{} of its pieces can be reached, {} are needed",
-                            reachable + unwritten, needed));
-  }
+  if (live >= needed) return {};
+  return fail(Code::kBelowMinimum,
+              fmt::format("{} of its pieces can be reached, {} are needed", live, needed));
+}
+
+Status Recovery::decide(Sealing* sealing, Memory* memory) {
+  TRY_VOID(count_absent(sealing));
   std::vector<PieceReport> reports;
   for (std::optional<PieceReport>& report : sealing->reports) {
     if (!report.has_value()) continue;
@@ -180,51 +212,55 @@ Status Recovery::decide(Sealing* sealing, Memory* memory) {
   return {};
 }
 
-Task<void> Recovery::resolve_piece(Recovery* self, Sealing* sealing, unsigned piece) {
-  if (sealing->absent[piece]) {
-    sealing->resolved[piece] = true;
-    co_return;
-  }
-  std::string address =
-      self->cs_board_.address(sealing->chunk.pieces(static_cast<int>(piece)).cs_id());
+// A PREPARE without blocks: all it does is to make the piece with this version and epoch.
+std::string Recovery::make_message(const Sealing& sealing, unsigned piece) {
+  pb::Prepare prepare;
+  prepare.set_chunk(sealing.chunk.id());
+  prepare.set_piece(piece);
+  prepare.set_version(sealing.chunk.version());
+  prepare.set_epoch(sealing.epoch);
+  prepare.set_seq(1);
+  prepare.set_participants(1U << piece);
+  prepare.set_generator(erasure::kGeneratorVersion);
+  prepare.set_data(sealing.chunk.encoding().data());
+  prepare.set_parity(sealing.chunk.encoding().parity());
+  prepare.set_cell_bytes(sealing.chunk.cell_bytes());
+  prepare.set_inode(sealing.chunk.inode());
+  prepare.set_chunk_index(sealing.chunk.index());
+  prepare.set_create(true);
+  return prepare.SerializeAsString();
+}
+
+std::string Recovery::resolve_message(const Sealing& sealing, unsigned piece) {
   pb::Resolve resolve;
-  resolve.set_chunk(sealing->chunk.id());
+  resolve.set_chunk(sealing.chunk.id());
   resolve.set_piece(piece);
-  resolve.set_version(sealing->chunk.version());
-  resolve.set_epoch(sealing->epoch);
-  for (const OpName& op : sealing->forward) {
+  resolve.set_version(sealing.chunk.version());
+  resolve.set_epoch(sealing.epoch);
+  for (const OpName& op : sealing.forward) {
     pb::Resolve::OpId* id = resolve.add_forward();
     id->set_epoch(op.epoch);
     id->set_seq(op.seq);
   }
-  net::Payload request;
-  request.meta = resolve.SerializeAsString();
-  const Deadline deadline = self->env_.runtime.after(self->env_.settings.cs_call);
-  const Result<net::Payload> answer = co_await self->links_.call(
-      std::move(address), pb::OP_RESOLVE, std::move(request), deadline);
+  return resolve.SerializeAsString();
+}
+
+Task<void> Recovery::resolve_piece(Recovery* self, Sealing* sealing, unsigned piece) {
+  const bool make = sealing->make[piece];
+  const std::uint16_t op = make ? pb::OP_PREPARE : pb::OP_RESOLVE;
+  std::string meta = make ? make_message(*sealing, piece) : resolve_message(*sealing, piece);
+  const Result<net::Payload> answer =
+      co_await self->call_piece(sealing, piece, op, std::move(meta));
   sealing->resolved[piece] = answer.has_value();
 }
 
-Task<Status> Recovery::finish(Sealing* sealing) {
-  std::uint32_t unreachable = 0;
-  unsigned resolved = 0;
-  for (const pb::Piece& piece : sealing->chunk.pieces()) {
-    if (piece.state() == pb::PIECE_UNWRITTEN) ++resolved;
-    if (piece.state() != pb::PIECE_CURRENT) continue;
-    if (sealing->resolved[piece.index()]) {
-      ++resolved;
-    } else {
-      unreachable |= 1U << piece.index();
-    }
-  }
-  if (resolved < sealing->chunk.encoding().data()) {
-    co_return fail(Code::kTooFewPieces, "too few pieces could be resolved");
-  }
+Task<Status> Recovery::finish(Sealing* sealing, std::uint32_t unreachable) {
   pb::Command command;
   pb::FinishRecovery* finish = command.mutable_finish_recovery();
   finish->set_chunk(sealing->chunk.id());
   finish->set_version(sealing->chunk.version());
   finish->set_unreachable(unreachable);
+  // Refused (kBelowMinimum) when too few pieces were resolved: then everything is tried again.
   const Result<pb::CommandReply> finished = co_await env_.commands.run(std::move(command));
   if (!finished.has_value()) co_return fail(finished.error());
   if (unreachable != 0) {

@@ -43,7 +43,8 @@ class Recovery {
     pb::Chunk chunk;
     std::uint64_t epoch = 0;
     std::vector<std::optional<PieceReport>> reports;   // by piece; nullopt: not reachable
-    std::vector<bool> absent;                          // reachable, but never heard of the piece
+    std::vector<bool> absent;     // its CS answers, but has no such piece
+    std::vector<bool> make;       // absent and needed: made empty, behind the fence
     std::vector<bool> resolved;
     std::vector<OpName> forward;
   };
@@ -54,8 +55,14 @@ class Recovery {
   Task<Status> attempt(ChunkId chunk, Memory* memory);
   static Task<void> seal_piece(Recovery* self, Sealing* sealing, unsigned piece);
   static Task<void> resolve_piece(Recovery* self, Sealing* sealing, unsigned piece);
+  Task<Result<net::Payload>> call_piece(const Sealing* sealing, unsigned piece, std::uint16_t op,
+                                        std::string meta);
+  static std::string make_message(const Sealing& sealing, unsigned piece);
+  static std::string resolve_message(const Sealing& sealing, unsigned piece);
+  Status count_absent(Sealing* sealing) const;
   Status decide(Sealing* sealing, Memory* memory);
-  Task<Status> finish(Sealing* sealing);
+  Task<Status> finish(Sealing* sealing, std::uint32_t unreachable);
+  bool never_committed(const pb::Chunk& chunk) const;
 
   Environment env_;
   CsLinks& links_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/base/units.h"
+
 namespace cairn::mds::state {
 namespace {
 
@@ -137,6 +139,18 @@ Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chu
   tables.erase(keys::open_chunk(place_of(chunk)));
   tables.counters().set_chunks(tables.counters().chunks() - 1);
   inode.set_chunk_count(inode.chunk_count() - 1);
+  return {};
+}
+
+Status remove_uncommitted(Tables& tables, pb::InodeRecord& inode) {
+  if (!inode.has_layout()) return {};
+  const std::uint64_t first = div_ceil(inode.attributes().size(), chunk_bytes(inode.layout()));
+  const InodeId id = InodeId::from_raw(inode.attributes().inode());
+  TRY(const std::vector<pb::Chunk> past, chunks_from(tables, id, first, SIZE_MAX));
+  for (const pb::Chunk& chunk : past) {
+    if (chunk.writer_epoch() != 0) continue;
+    TRY_VOID(remove_chunk(tables, inode, chunk));
+  }
   return {};
 }
 

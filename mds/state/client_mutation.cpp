@@ -35,6 +35,7 @@ Status check_seq(const ClientRequest& request, const pb::SessionRecord& session)
   if (!is_mutation(request.op_case())) {
     return fail(Code::kProtocol, "the request is not a mutation");
   }
+  if (request.seq() >= kMasterSeqs) return {};
   if (request.seq() == 0 || request.seq() < session.answered_below()) {
     return fail(Code::kProtocol,
                 "seq " + std::to_string(request.seq()) + " was answered and forgotten");
@@ -101,6 +102,27 @@ Status trim_replies(Tables& tables, pb::SessionRecord& session, std::uint64_t an
   return {};
 }
 
+// A refusal becomes the answer and leaves no change behind. Errors: a broken store.
+Status answer_of(Tables& tables, const pb::SessionRecord& session,
+                 const pb::ClientMutation& mutation, std::int64_t time_ns,
+                 pb::ClientReply& answer) {
+  Status done;
+  const bool releases = mutation.request().op_case() == ClientRequest::kReleaseLease;
+  if (session.request().read_only() && !releases) {
+    done = fail(Code::kReadOnly, "the session is read-only");
+  } else {
+    const ops::Caller caller{SessionId::from_raw(session.id()), time_ns};
+    done = execute(tables, caller, mutation, answer);
+  }
+  if (tables.failure()) return fail(*tables.failure());
+  if (done) return {};
+  tables.discard();
+  answer.Clear();
+  answer.mutable_error()->set_code(static_cast<std::uint32_t>(done.error().code()));
+  answer.mutable_error()->set_message(done.error().message());
+  return {};
+}
+
 }  // namespace
 
 Status client_mutation(Tables& tables, const pb::ClientMutation& mutation, std::int64_t time_ns,
@@ -112,27 +134,17 @@ Status client_mutation(Tables& tables, const pb::ClientMutation& mutation, std::
     return fail(Code::kSessionGone, "session " + std::to_string(id.raw()) + " has ended");
   }
   TRY_VOID(check_seq(request, *session));
+  pb::ClientReply& answer = *reply.mutable_client();
+  if (request.seq() >= kMasterSeqs) {
+    return answer_of(tables, *session, mutation, time_ns, answer);
+  }
   const std::string key = keys::reply({id, RequestSeq(request.seq())});
   TRY(std::optional<pb::ClientReply> stored, tables.find<pb::ClientReply>(key));
   if (stored) {
-    *reply.mutable_client() = std::move(*stored);
+    answer = std::move(*stored);
     return {};
   }
-
-  pb::ClientReply& answer = *reply.mutable_client();
-  Status done;
-  if (session->request().read_only() && request.op_case() != ClientRequest::kReleaseLease) {
-    done = fail(Code::kReadOnly, "the session is read-only");
-  } else {
-    done = execute(tables, ops::Caller{id, time_ns}, mutation, answer);
-  }
-  if (tables.failure()) return fail(*tables.failure());
-  if (!done) {
-    tables.discard();
-    answer.Clear();
-    answer.mutable_error()->set_code(static_cast<std::uint32_t>(done.error().code()));
-    answer.mutable_error()->set_message(done.error().message());
-  }
+  TRY_VOID(answer_of(tables, *session, mutation, time_ns, answer));
   TRY_VOID(trim_replies(tables, *session, request.answered_below()));
   tables.put(key, answer);
   return {};

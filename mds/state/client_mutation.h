@@ -12,6 +12,10 @@ namespace cairn::mds::state {
 // lease) while others are answered.
 inline constexpr std::uint64_t kReplyWindow = 8192;
 
+// Numbers from here on are the master's, which gives leases back in the name of a session that
+// ends: they are executed each time, and no reply is stored.
+inline constexpr std::uint64_t kMasterSeqs = 1ULL << 63;
+
 // Puts the reply into `reply.client` and stores it, refusal or not; a refused mutation changes
 // nothing else. Errors, with nothing stored: kSessionGone; kProtocol (no mutation, seq 0 or already
 // forgotten); kOverloaded (seq is kReplyWindow or more past what is answered: send it again later).

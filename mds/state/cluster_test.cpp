@@ -78,6 +78,17 @@ TEST(Mutations, BadEnvelopesStoreNothing) {
   EXPECT_EQ(Cluster::error(c.mutate_as(make_request(s, kReplyWindow, "f"))), 0u);
 }
 
+TEST(Mutations, NumbersOfTheMasterAreExecutedEachTime) {
+  Cluster c = Cluster::made();
+  const std::uint64_t s = c.open_session();
+  EXPECT_EQ(Cluster::error(c.mutate_as(make_request(s, kMasterSeqs | 5, "f"))), 0u);
+  const pb::CommandReply again = c.mutate_as(make_request(s, kMasterSeqs | 5, "f"));
+  EXPECT_EQ(code_of(again.client().error()), Code::kExists);
+  EXPECT_FALSE(queries::stored_reply(c.kv(), SessionId::from_raw(s), RequestSeq(kMasterSeqs | 5))
+                   ->has_value());
+  c.expect_sound();
+}
+
 TEST(Mutations, ReadOnlySessionsAreRefused) {
   Cluster c = Cluster::made();
   pb::Command command;

@@ -263,18 +263,44 @@ TEST_F(Data, RecoveryFencesTheWriterAtTheMaster) {
   EXPECT_EQ(code_of(open_as(0, 1, fresh, {}).error()), kDone);
 }
 
-TEST_F(Data, RecoveryRemovesChunksPastTheCommittedSize) {
+TEST_F(Data, ChunksPastTheCommittedSizeGoWithTheLostLease) {
   const std::uint64_t kept = open(0, 0b111111).open_chunk().chunk().id();
-  const std::uint64_t lost = open(1, 0b111111).open_chunk().chunk().id();
+  const std::uint64_t told = open(1, 0b111111).open_chunk().chunk().id();
+  const std::uint64_t lost = open(2, 0b111111).open_chunk().chunk().id();
   c_.commit(s_, file_, epoch_, kChunkBytes);
-  for (const std::uint64_t id : {kept, lost}) {
+  for (const std::uint64_t id : {kept, told, lost}) {
     const std::uint64_t version = c_.begin_recovery(id).chunk().version();
     EXPECT_EQ(Cluster::error(c_.finish_recovery(id, version)), 0u);
   }
+  // The holder could still tell a bigger size.
+  EXPECT_TRUE(chunk_exists(lost));
+  EXPECT_TRUE(c_.inode(file_).trim_pending());
+  const std::uint64_t epoch = c_.inode(file_).lease_epoch();
+  c_.release(s_, file_, epoch, true, kChunkBytes + 1);
   EXPECT_TRUE(chunk_exists(kept));
+  EXPECT_TRUE(chunk_exists(told));
   EXPECT_FALSE(chunk_exists(lost));
-  EXPECT_FALSE(c_.inode(file_).trim_pending());
-  EXPECT_EQ(c_.inode(file_).chunk_count(), 1u);
+  EXPECT_TRUE(c_.inode(file_).trim_pending());
+  EXPECT_EQ(c_.inode(file_).chunk_count(), 2u);
+}
+
+TEST_F(Data, ChunksPastTheCommittedSizeGoWithTheSession) {
+  const std::uint64_t lost = open(0, 0b111111).open_chunk().chunk().id();
+  c_.begin_recovery(lost);
+  c_.finish_recovery(lost, 2);
+  EXPECT_TRUE(chunk_exists(lost));
+  EXPECT_EQ(Cluster::error(c_.end_session(s_)), 0u);
+  EXPECT_FALSE(chunk_exists(lost));
+  EXPECT_EQ(removals_at(0), 1u);
+}
+
+TEST_F(Data, RecoveryAfterTheReleaseRemovesChunksPastTheSize) {
+  const std::uint64_t lost = open(3, 0b111111).open_chunk().chunk().id();
+  c_.release(s_, file_, epoch_, true, 1);
+  EXPECT_TRUE(chunk_exists(lost));
+  c_.begin_recovery(lost);
+  EXPECT_EQ(Cluster::error(c_.finish_recovery(lost, 2)), 0u);
+  EXPECT_FALSE(chunk_exists(lost));
 }
 
 TEST_F(Data, SessionsEndOnlyWithSettledChunks) {

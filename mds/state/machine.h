@@ -7,6 +7,8 @@
 //
 // A client's mutation answers CommandReply.client (its `error` says that it was refused; stored and
 // repeated) or, with nothing stored, CommandReply.error: kSessionGone, kProtocol, kOverloaded.
+// Numbers from 2^63 on are the master's, to give leases back for a session: always executed, never
+// stored.
 //
 // Leases and recovery, as the master has to drive them:
 // - ReleaseLease always ends the lease. With `unsettled` its chunks stay open (open_chunks()).
@@ -16,10 +18,12 @@
 // - BeginRecovery answers the chunk at its new version and, in lease_epoch, a new epoch for the
 // Seal;
 //   the inode's lease epoch becomes that, so the lost writer is stale here too. Repeat it at will.
-// - FinishRecovery settles the chunk; if it lies wholly past the committed size it is removed
-// instead
-//   (the answer has the chunk as it was settled). A repeat after success answers the chunk, or
-//   kNotFound / kStaleVersion when it has moved on: look at open_chunks() again.
+// - FinishRecovery settles the chunk. What lies past the committed size is the next writer's to
+// trim
+//   (trim_pending); chunks wholly past it are removed when the lost writer's lease ends (unsettled
+//   release or EndSession), or by FinishRecovery when it has ended before. A repeat after success
+//   answers the chunk, or kNotFound / kStaleVersion when it has moved on: look at open_chunks()
+//   again.
 // - EndSession answers kBusy while an inode the session holds has open chunks.
 #pragma once
 

@@ -12,6 +12,9 @@ FUNCTION_EXCEPTIONS = {
     # "path": "reason",
 }
 
+# Code that is only part of tests.
+TEST_CODE = ["*_test.cpp", "*_fixture.h", "*_fixture.cpp", "*/testing/*", "tests/"]
+
 # A third-party include and the only doors it may come through; tests and benches use our doors too.
 DOORS = [
     (r"rocksdb/", ["common/kv/rocks_kv"]),
@@ -30,7 +33,7 @@ DOORS = [
                      "tests/"]),
     (r"google/protobuf/", ["common/rpc/", "common/net/", "mds/", "chunkserver/", "client/core/",
                            "admin/", "tests/"]),
-    (r"gtest/", ["*_test.cpp", "tests/", "mds/state/testing/"]),
+    (r"gtest/", TEST_CODE),
     (r"benchmark/", ["tests/bench/"]),
 ]
 # Folders of the operating system's headers: allowed above the pure layers.
@@ -68,7 +71,7 @@ BANS = [
       "common/observe/": "the log", "chunkserver/io/": "blocking file calls",
       "mds/replication/": "the log's thread", "client/fuse/": "the kernel's requests",
       "mds/main": "main", "chunkserver/main": "main", "client/main": "main",
-      "*_test.cpp": "tests of thread safety", "tests/": "drivers"}),
+      **dict.fromkeys(TEST_CODE, "tests of thread safety, drivers")}),
     ("sleep", r"\bthis_thread::sleep|(?<![.>:\w])(?:u|nano)?sleep\s*\(",
      "wait for an event, or runtime timers with a Deadline",
      {"tests/": "waits for real processes", "common/runtime/": "the timers"}),
@@ -87,7 +90,7 @@ BANS = [
     ("terminate", r"\b(?:std::)?(?:exit|quick_exit)\s*\(", "return from main, or CHECK",
      {"mds/main": "main", "chunkserver/main": "main", "client/main": "main", "admin/main": "main",
       "common/daemon/": "a daemon that may not go on", "client/fuse/process": "after fork",
-      "tests/": "drivers", "*_test.cpp": "children of tests"}),
+      **dict.fromkeys(TEST_CODE, "drivers, children of tests")}),
 ]
 
 # Names of files that are never committed.

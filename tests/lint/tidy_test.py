@@ -103,6 +103,9 @@ class Tidy(unittest.TestCase):
                          ["common/net/net.cpp:2: co_await-condition"])
         self.assertEqual(in_net("if (a && co_await c) return;\n"),
                          ["common/net/net.cpp:2: co_await-condition"])
+        self.assertEqual(in_net("int a = b || co_await c(1);\n"),
+                         ["common/net/net.cpp:2: co_await-condition"])
+        self.assertEqual(in_net("co_await wait(done ? a : f(b && c));\n"), [])
         self.assertEqual(in_net("while (a && b) co_await c;\nauto&& d = co_await e;\n"), [])
 
     def test_waiting_in_a_handler(self):

@@ -86,6 +86,8 @@ Status release_lease(Tables& tables, Caller caller, const pb::ReleaseLease& op,
       chunk.set_writer_epoch(0);
       store_chunk(tables, chunk);
     }
+  } else {
+    TRY_VOID(remove_uncommitted(tables, inode));
   }
   clear_lease(tables, inode);
   store_inode(tables, inode);

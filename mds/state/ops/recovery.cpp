@@ -14,12 +14,14 @@ namespace {
 
 std::string number(std::uint64_t n) { return std::to_string(n); }
 
-// What lies past the size was never committed. Whole chunks of it go; the rest is for the next
-// writer to trim.
+// What lies past the size was never committed: the next writer has to trim it, and a chunk that
+// lies wholly there goes, once the lost writer cannot commit a size any more. While it still has
+// the lease, that is done when the lease ends.
 Status forget_uncommitted(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chunk) {
   const std::uint64_t bytes = chunk_bytes(layout_of(chunk));
   const std::uint64_t size = inode.attributes().size();
-  if (chunk.index() * bytes >= size) {
+  const bool wholly = chunk.index() * bytes >= size;
+  if (wholly && inode.lease_session() == 0) {
     TRY_VOID(remove_chunk(tables, inode, chunk));
   } else if ((chunk.index() + 1) * bytes > size) {
     inode.set_trim_pending(true);

@@ -49,6 +49,7 @@ Status end_lease(Tables& tables, InodeId id) {
                                  " are open and must be recovered before the session ends");
   }
   TRY(pb::InodeRecord inode, load_inode(tables, id));
+  TRY_VOID(remove_uncommitted(tables, inode));
   clear_lease(tables, inode);
   store_inode(tables, inode);
   return {};

@@ -1,0 +1,321 @@
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "client/core/testing/fake_cluster.h"
+#include "common/base/prng.h"
+
+namespace cairn::client {
+namespace {
+
+using testing::FakeCluster;
+using testing::joined;
+using testing::Shape;
+
+constexpr Shape kFourTwo{};
+constexpr Shape kTwoOne{.data = 2, .parity = 1, .min = 2};
+constexpr Shape kThreeCopies{.data = 1, .parity = 2, .min = 2};
+constexpr Shape kPlain{.data = 1, .parity = 0, .min = 1};
+
+std::vector<std::byte> pattern(std::uint64_t seed, std::size_t count) {
+  Prng prng(seed);
+  std::vector<std::byte> bytes(count);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(prng.next());
+  return bytes;
+}
+
+// One file of a mount beside a plain byte vector.
+class FileModel {
+ public:
+  FileModel(FakeCluster& cluster, FileSystem& file_system, InodeId inode)
+      : cluster_(cluster), file_system_(&file_system), inode_(inode) {}
+
+  void use(FileSystem& file_system) { file_system_ = &file_system; }
+  void write(std::uint64_t at, const std::vector<std::byte>& bytes) {
+    const Status written = cluster_.run(file_system_->write(inode_, FileOffset(at), bytes, false));
+    ASSERT_TRUE(written.has_value()) << written.error().to_string();
+    if (truth.size() < at + bytes.size()) truth.resize(at + bytes.size());
+    std::copy(bytes.begin(), bytes.end(), truth.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+  void truncate(std::uint64_t size) {
+    pb::SetAttr change;
+    change.set_size(size);
+    const Result<pb::Attributes> cut = cluster_.run(file_system_->set_attributes(inode_, change));
+    ASSERT_TRUE(cut.has_value()) << cut.error().to_string();
+    EXPECT_EQ(cut->size(), size);
+    truth.resize(size);
+  }
+  void fsync() {
+    const Status synced = cluster_.run(file_system_->fsync(inode_));
+    ASSERT_TRUE(synced.has_value()) << synced.error().to_string();
+  }
+  void check(std::uint64_t at, std::uint64_t length) {
+    const Result<std::vector<Buffer>> got =
+        cluster_.run(file_system_->read(inode_, FileOffset(at), length));
+    ASSERT_TRUE(got.has_value()) << got.error().to_string();
+    const std::vector<std::byte> bytes = joined(*got);
+    const std::uint64_t end = std::min<std::uint64_t>(truth.size(), at + length);
+    ASSERT_EQ(bytes.size(), end > at ? end - at : 0);
+    const auto from = truth.begin() + static_cast<std::ptrdiff_t>(at);
+    const auto differ = std::mismatch(bytes.begin(), bytes.end(), from);
+    ASSERT_TRUE(differ.first == bytes.end())
+        << "first wrong byte at " << at + static_cast<std::uint64_t>(differ.first - bytes.begin());
+  }
+  void check_all() {
+    check(0, truth.size() + 10'000);
+    const Result<pb::Attributes> attributes = cluster_.run(file_system_->get_attributes(inode_));
+    ASSERT_TRUE(attributes.has_value());
+    EXPECT_EQ(attributes->size(), truth.size());
+  }
+
+  std::vector<std::byte> truth;
+
+ private:
+  FakeCluster& cluster_;
+  FileSystem* file_system_;
+  InodeId inode_;
+};
+
+class EveryShape : public ::testing::TestWithParam<Shape> {};
+INSTANTIATE_TEST_SUITE_P(Mount, EveryShape,
+                         ::testing::Values(kFourTwo, kTwoOne, kThreeCopies, kPlain));
+
+TEST_P(EveryShape, ReadsBackWhatWasWrittenBeforeAndAfterFsync) {
+  FakeCluster cluster(GetParam());
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(1, 1'000'000));
+  file.check_all();
+  file.fsync();
+  file.check_all();
+  cluster.check_parity();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+
+  auto other = cluster.mount();
+  file.use(*other);
+  file.check_all();
+  cluster.unmount(std::move(other));
+}
+
+TEST_P(EveryShape, RandomWritesTruncatesAndReadsAgreeWithAPlainFile) {
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    SCOPED_TRACE(seed);
+    FakeCluster cluster(GetParam(), seed);
+    auto mount = cluster.mount([](Options& options) {
+      options.cache_bytes = 1_MiB;
+      options.dirty_bytes_per_file = 512_KiB;
+    });
+    const InodeId inode = cluster.create(*mount, "a");
+    FileModel file(cluster, *mount, inode);
+    Prng prng(seed);
+    constexpr std::uint64_t kFile = 3'000'000;
+    for (int step = 0; step < 120; ++step) {
+      const std::uint64_t kind = prng.below(20);
+      const std::uint64_t at = prng.below(kFile);
+      if (kind < 10) {
+        const std::uint64_t length = 1 + prng.below(prng.chance(300) ? 300'000 : 9'000);
+        file.write(at, pattern(prng.next(), length));
+      } else if (kind < 12) {
+        file.truncate(prng.chance(500) ? at : std::min<std::uint64_t>(at, file.truth.size()));
+      } else if (kind < 14) {
+        file.fsync();
+        cluster.check_parity();
+      } else {
+        file.check(at, prng.below(200'000));
+      }
+      if (kind == 19) cluster.world.run_for(2s);
+      if (HasFatalFailure()) return;
+    }
+    file.fsync();
+    cluster.check_parity();
+    file.check_all();
+    mount->release(inode, OpenMode::kWrite);
+    cluster.unmount(std::move(mount));
+    auto other = cluster.mount();
+    file.use(*other);
+    file.check_all();
+    cluster.unmount(std::move(other));
+  }
+}
+
+TEST(Mount, ReadsThroughEveryLossThatTheCodeAllows) {
+  FakeCluster cluster(kFourTwo);
+  auto writer = cluster.mount();
+  const InodeId inode = cluster.create(*writer, "a");
+  FileModel file(cluster, *writer, inode);
+  file.write(0, pattern(3, 700'001));
+  file.fsync();
+  writer->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(writer));
+  auto mount = cluster.mount();
+  file.use(*mount);
+  for (std::size_t a = 0; a < 6; ++a) {
+    for (std::size_t b = a + 1; b < 6; ++b) {
+      SCOPED_TRACE(std::to_string(a) + " and " + std::to_string(b));
+      cluster.cs[a]->kill();
+      cluster.cs[b]->kill();
+      file.check_all();
+      cluster.cs[a]->revive();
+      cluster.cs[b]->revive();
+      cluster.world.run_for(3s);
+    }
+  }
+  for (std::size_t i = 0; i < 3; ++i) cluster.cs[i]->kill();
+  const Result<std::vector<Buffer>> lost = cluster.run(mount->read(inode, FileOffset(0), 100));
+  ASSERT_FALSE(lost.has_value());
+  EXPECT_EQ(lost.error().code(), Code::kTooFewPieces);
+  for (std::size_t i = 0; i < 3; ++i) cluster.cs[i]->revive();
+  file.check_all();
+  cluster.unmount(std::move(mount));
+}
+
+TEST(Mount, RottenAndSlowAnswersAreReadAround) {
+  FakeCluster cluster(kFourTwo);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(4, 500'000));
+  file.fsync();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+  auto reader = cluster.mount();
+  file.use(*reader);
+  for (auto& cs : cluster.cs) {
+    cs->rot_reads = 1;
+    file.check_all();
+  }
+  cluster.cs[1]->delay = 20s;
+  const Instant begin = cluster.runtime.now();
+  file.check_all();
+  EXPECT_LT(cluster.runtime.now() - begin, 4s);
+  cluster.cs[1]->delay = Duration();
+  cluster.unmount(std::move(reader));
+}
+
+TEST(Mount, WritesGoOnWithoutThePiecesThatFail) {
+  FakeCluster cluster(kFourTwo);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(5, 300'000));
+  file.fsync();
+  cluster.cs[2]->kill();
+  file.write(100'000, pattern(6, 400'000));
+  file.fsync();
+  file.check_all();
+  // Four of six are enough to read; five are needed to write.
+  cluster.cs[4]->kill();
+  file.write(10, pattern(7, 5'000));
+  file.check_all();
+  std::optional<Status> synced;
+  cluster.start(mount->fsync(inode), &synced);
+  cluster.world.run_for(60s);
+  EXPECT_FALSE(synced.has_value()) << "below the minimum a hard mount waits";
+  cluster.cs[4]->revive();
+  cluster.world.run_for(30s);
+  ASSERT_TRUE(synced.has_value());
+  EXPECT_TRUE(synced->has_value());
+  file.check_all();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+  auto other = cluster.mount();
+  file.use(*other);
+  file.check_all();
+  cluster.unmount(std::move(other));
+}
+
+TEST(Mount, ASoftMountReportsWhatItCouldNotWriteOnce) {
+  FakeCluster cluster(kTwoOne);
+  cluster.master->below_minimum = true;
+  auto mount = cluster.mount([](Options& options) { options.hard = false; });
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(8, 10'000));
+  cluster.cs[0]->kill();
+  cluster.cs[1]->kill();
+  const Status failed = cluster.run(mount->fsync(inode));
+  ASSERT_FALSE(failed.has_value());
+  EXPECT_EQ(failed.error().code(), Code::kBelowMinimum);
+  EXPECT_EQ(cluster.master->unsettled, 1U);
+  EXPECT_TRUE(cluster.run(mount->fsync(inode)).has_value());
+  cluster.cs[0]->revive();
+  cluster.cs[1]->revive();
+  cluster.master->below_minimum = false;
+  file.truth.clear();
+  file.write(0, pattern(9, 20'000));
+  file.fsync();
+  file.check_all();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
+TEST(Mount, FullChunkServersAreWaitedForOrReported) {
+  FakeCluster cluster(kTwoOne);
+  auto waits = cluster.mount();
+  auto fails = cluster.mount([](Options& options) { options.fail_on_nospace = true; });
+  const InodeId a = cluster.create(*waits, "a");
+  const InodeId b = cluster.create(*fails, "b");
+  cluster.cs[1]->full = true;
+  const std::vector<std::byte> bytes = pattern(10, 30'000);
+  ASSERT_TRUE(cluster.run(waits->write(a, FileOffset(0), bytes, false)).has_value());
+  ASSERT_TRUE(cluster.run(fails->write(b, FileOffset(0), bytes, false)).has_value());
+  const Status refused = cluster.run(fails->fsync(b));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), Code::kNoSpace);
+  std::optional<Status> synced;
+  cluster.start(waits->fsync(a), &synced);
+  cluster.world.run_for(30s);
+  EXPECT_FALSE(synced.has_value());
+  // P8: reads and the namespace go on.
+  EXPECT_EQ(joined(*cluster.run(waits->read(a, FileOffset(0), 40'000))), bytes);
+  EXPECT_TRUE(cluster.run(waits->lookup(kRootInode, "b")).has_value());
+  cluster.cs[1]->full = false;
+  cluster.world.run_for(5s);
+  ASSERT_TRUE(synced.has_value() && synced->has_value());
+  waits->release(a, OpenMode::kWrite);
+  fails->release(b, OpenMode::kWrite);
+  cluster.unmount(std::move(waits));
+  cluster.unmount(std::move(fails));
+}
+
+TEST(Mount, SmallFilesTouchOnlyThePiecesThatHoldBytes) {
+  FakeCluster cluster(kFourTwo);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(11, 4'000));
+  file.fsync();
+  std::size_t pieces = 0;
+  std::size_t blocks = 0;
+  for (const auto& cs : cluster.cs) {
+    for (const auto& [key, piece] : cs->pieces) {
+      ++pieces;
+      blocks += piece.blocks.size();
+    }
+  }
+  EXPECT_EQ(pieces, 3U);
+  EXPECT_EQ(blocks, 3U);
+  file.check_all();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
+TEST(Mount, SettlesWhenIdle) {
+  FakeCluster cluster(kTwoOne);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(12, 10'000));
+  file.fsync();
+  cluster.world.run_for(2s);
+  std::uint64_t settles = 0;
+  for (const auto& cs : cluster.cs) settles += cs->settles;
+  EXPECT_EQ(settles, 2U);
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
+}  // namespace
+}  // namespace cairn::client

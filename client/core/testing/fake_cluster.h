@@ -1,0 +1,189 @@
+// FakeCluster: a master and chunk servers in memory, over MemNetwork on virtual time, for tests of
+// client/core. They keep the rules of docs/protocols in the simplest way and can be told to fail.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/core/event.h"
+#include "client/core/file_system.h"
+#include "common/net/mem_network.h"
+#include "common/runtime/task_group.h"
+#include "proto/data_plane.pb.h"
+#include "tests/sim/sim_runtime.h"
+
+namespace cairn::client::testing {
+
+struct Shape {
+  std::uint32_t data = 4;
+  std::uint32_t parity = 2;
+  std::uint32_t min = 5;
+  std::uint32_t cell_bytes = 64 * 1024;
+  std::uint64_t piece_bytes = 4 * 64 * 1024;
+};
+
+using Block = std::array<std::byte, kBlockBytes>;
+
+// Accepts channels and keeps them until it dies.
+class FakeServer {
+ public:
+  FakeServer(runtime::Runtime& runtime, net::MemNetwork& network, net::Address at);
+  virtual ~FakeServer() = default;
+  void close();
+  const net::Address& address() const { return address_; }
+  runtime::TaskGroup& tasks() { return tasks_; }
+
+ protected:
+  using ChannelPtr = std::shared_ptr<net::Channel>;
+  virtual Task<Result<net::Payload>> serve(std::uint64_t connection, std::uint16_t op,
+                                           net::Payload request) = 0;
+  void listen();
+  ChannelPtr channel(std::uint64_t connection) const;
+
+  runtime::Runtime& runtime_;
+  net::MemNetwork& network_;
+
+ private:
+  Task<void> accept(std::unique_ptr<net::Stream> stream, std::uint64_t connection);
+  Task<void> retire(ChannelPtr channel);
+
+  net::Address address_;
+  runtime::TaskGroup tasks_;
+  std::unique_ptr<net::Listener> listener_;
+  std::map<std::uint64_t, ChannelPtr> channels_;
+  std::uint64_t next_connection_ = 1;
+};
+
+class FakeCs final : public FakeServer {
+ public:
+  FakeCs(runtime::Runtime& runtime, net::MemNetwork& network, net::Address at);
+
+  struct Piece {
+    std::uint64_t version = 0;
+    std::uint64_t epoch = 0;
+    std::set<std::uint64_t> seen;  // seqs of the epoch
+    std::map<std::uint64_t, Block> blocks;
+  };
+  std::map<std::pair<std::uint64_t, std::uint32_t>, Piece> pieces;
+  bool dead = false;              // answers nothing, refuses connections
+  bool full = false;
+  Duration delay{};               // before each answer
+  std::uint64_t rot_reads = 0;    // so many answers carry a flipped bit
+  std::uint64_t prepares = 0;
+  std::uint64_t repeated = 0;
+  std::uint64_t settles = 0;
+  void kill();
+  void revive();
+
+ private:
+  Task<Result<net::Payload>> serve(std::uint64_t connection, std::uint16_t op,
+                                   net::Payload request) override;
+  Status prepare(const pb::Prepare& ask, const net::Payload& request);
+  Result<net::Payload> read(const pb::Read& ask);
+};
+
+class FakeMaster final : public FakeServer {
+ public:
+  FakeMaster(runtime::Runtime& runtime, net::MemNetwork& network, net::Address at, Shape shape,
+             std::vector<net::Address> chunk_servers, Duration lease);
+
+  struct Node {
+    pb::Attributes attributes;
+    std::uint64_t holder = 0;  // session with the exclusive lease
+    std::uint64_t epoch = 0;
+    std::set<std::uint64_t> shared;
+    std::map<std::uint64_t, pb::Chunk> chunks;
+    bool trim_pending = false;
+    std::uint32_t pins = 0;
+  };
+  std::map<std::uint64_t, Node> nodes;
+  std::map<std::string, std::uint64_t> names;
+  std::uint64_t recalls = 0;
+  std::uint64_t executed = 0;       // mutations really done
+  std::uint64_t lose_replies = 0;   // so many mutations are done, then the connection breaks
+  std::uint64_t unsettled = 0;
+  bool below_minimum = false;       // refuse every DropPieces
+  void end_session(std::uint64_t session);
+  std::vector<std::uint64_t> sessions() const;
+
+ private:
+  struct Client {
+    std::uint64_t connection = 0;
+    std::map<std::uint64_t, std::string> replies;
+  };
+  Task<Result<net::Payload>> serve(std::uint64_t connection, std::uint16_t op,
+                                   net::Payload request) override;
+  Task<Result<pb::ClientReply>> answer(std::uint64_t connection, pb::ClientRequest request);
+  Task<Result<pb::ClientReply>> acquire(pb::ClientRequest request);
+  Result<pb::ClientReply> mutate(const pb::ClientRequest& request);
+  Result<pb::ClientReply> open_chunk(const pb::ClientRequest& request);
+  Result<pb::ClientReply> drop_pieces(const pb::ClientRequest& request);
+  Result<pb::ClientReply> set_attr(const pb::ClientRequest& request);
+  void recall(Node& node, std::uint64_t id, std::uint64_t session, pb::LeaseMode keep);
+  Task<void> send_recall(ChannelPtr to, pb::RecallLease recall);
+  pb::Layout layout() const;
+  void update(Node& node, const pb::FileUpdate& update);
+
+  Shape shape_;
+  std::vector<net::Address> chunk_servers_;
+  Duration lease_;
+  std::map<std::uint64_t, Client> clients_;
+  Event released_;
+  std::uint64_t next_session_ = 1;
+  std::uint64_t next_inode_ = 2;
+  std::uint64_t next_chunk_ = 1;
+  std::uint64_t next_epoch_ = 1;
+};
+
+class FakeCluster {
+ public:
+  explicit FakeCluster(Shape shape, std::uint64_t seed = 1, unsigned spare = 0);
+  ~FakeCluster();
+
+  std::unique_ptr<FileSystem> mount(std::function<void(Options&)> change = nullptr);
+  void unmount(std::unique_ptr<FileSystem> file_system);
+  // Runs a task to its end.
+  template <class T>
+  T run(Task<T> task, Duration limit = std::chrono::minutes(10)) {
+    std::optional<T> value;
+    tasks_.spawn(keep(std::move(task), &value));
+    CHECK(world.run_until([&] { return value.has_value(); }, limit));
+    return std::move(*value);
+  }
+  template <class T>
+  void start(Task<T> task, std::optional<T>* into) {
+    tasks_.spawn(keep(std::move(task), into));
+  }
+  // Every row of every chunk whose pieces are all current: parity is that of the data.
+  void check_parity() const;
+  InodeId create(FileSystem& file_system, const std::string& name);
+
+  sim::SimWorld world;
+  runtime::Runtime& runtime;
+  net::MemNetwork network;
+  Shape shape;
+  std::vector<std::unique_ptr<FakeCs>> cs;
+  std::unique_ptr<FakeMaster> master;
+  std::unique_ptr<observe::Log> log;
+
+ private:
+  template <class T>
+  static Task<void> keep(Task<T> task, std::optional<T>* into) {
+    T value = co_await task;
+    into->emplace(std::move(value));
+  }
+  runtime::TaskGroup tasks_;
+  unsigned mounts_ = 0;
+};
+
+// The bytes of a read, in one piece.
+std::vector<std::byte> joined(const std::vector<Buffer>& parts);
+
+}  // namespace cairn::client::testing

@@ -1,0 +1,332 @@
+#include <algorithm>
+
+#include "client/core/session.h"
+#include "client/core/testing/fake_cluster.h"
+
+namespace cairn::client::testing {
+
+FakeMaster::FakeMaster(runtime::Runtime& runtime, net::MemNetwork& network, net::Address at,
+                       Shape shape, std::vector<net::Address> chunk_servers, Duration lease)
+    : FakeServer(runtime, network, std::move(at)),
+      shape_(shape),
+      chunk_servers_(std::move(chunk_servers)),
+      lease_(lease),
+      released_(runtime) {
+  Node& root = nodes[1];
+  root.attributes.set_inode(1);
+  root.attributes.set_type(pb::TYPE_DIRECTORY);
+  listen();
+}
+
+std::vector<std::uint64_t> FakeMaster::sessions() const {
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, client] : clients_) ids.push_back(id);
+  return ids;
+}
+
+void FakeMaster::end_session(std::uint64_t session) {
+  clients_.erase(session);
+  for (auto& [id, node] : nodes) {
+    if (node.holder == session) node.holder = 0;
+    node.shared.erase(session);
+  }
+  released_.notify_all();
+}
+
+Task<Result<net::Payload>> FakeMaster::serve(std::uint64_t connection, std::uint16_t op,
+                                             net::Payload request) {
+  CHECK_EQ(op, pb::OP_CLIENT_REQUEST);
+  pb::ClientRequest ask;
+  CHECK(ask.ParseFromString(request.meta));
+  const bool mutation = is_mutation(ask);
+  Result<pb::ClientReply> reply = co_await answer(connection, std::move(ask));
+  if (!reply.has_value()) co_return fail(reply.error());
+  if (mutation && lose_replies != 0) {
+    --lose_replies;
+    network_.cut(address());
+    co_return fail(Code::kConnectionLost);
+  }
+  net::Payload payload;
+  payload.meta = reply->SerializeAsString();
+  co_return payload;
+}
+
+Task<Result<pb::ClientReply>> FakeMaster::answer(std::uint64_t connection,
+                                                 pb::ClientRequest request) {
+  pb::ClientReply reply;
+  if (request.has_open_session()) {
+    const std::uint64_t resume = request.open_session().resume();
+    if (resume != 0 && !clients_.contains(resume)) co_return fail(Code::kSessionGone);
+    const std::uint64_t id = resume != 0 ? resume : next_session_++;
+    clients_[id].connection = connection;
+    reply.mutable_open_session()->set_session(id);
+    reply.mutable_open_session()->set_lease_ms(
+        std::chrono::duration_cast<std::chrono::milliseconds>(lease_).count());
+    reply.mutable_open_session()->set_root(1);
+    co_return reply;
+  }
+  const auto client = clients_.find(request.session());
+  if (client == clients_.end()) co_return fail(Code::kSessionGone);
+  if (is_mutation(request)) {
+    const auto stored = client->second.replies.find(request.seq());
+    if (stored == client->second.replies.end()) {
+      CHECK_GE(request.seq(), request.answered_below());
+      ++executed;
+      const Result<pb::ClientReply> done = mutate(request);
+      if (done.has_value()) {
+        reply = *done;
+      } else {
+        reply.mutable_error()->set_code(static_cast<std::uint32_t>(done.error().code()));
+        reply.mutable_error()->set_message(done.error().message());
+      }
+      client->second.replies[request.seq()] = reply.SerializeAsString();
+    } else {
+      CHECK(reply.ParseFromString(stored->second));
+    }
+    co_return reply;
+  }
+  if (request.has_acquire_lease()) {
+    Result<pb::ClientReply> granted = co_await acquire(std::move(request));
+    co_return granted;
+  }
+  if (request.has_release_lease()) {
+    nodes.at(request.release_lease().inode()).shared.erase(request.session());
+    released_.notify_all();
+  } else if (request.has_lookup()) {
+    const auto name = names.find(request.lookup().name());
+    if (name == names.end()) co_return fail(Code::kNotFound);
+    *reply.mutable_attributes() = nodes.at(name->second).attributes;
+  } else if (request.has_get_attr()) {
+    const std::uint64_t id = request.get_attr().inode();
+    if (!nodes.contains(id)) co_return fail(Code::kNotFound);
+    while (nodes.at(id).holder != 0 && nodes.at(id).holder != request.session()) {
+      recall(nodes.at(id), id, nodes.at(id).holder, pb::LEASE_SHARED);
+      co_await released_.wait_until(runtime_.after(1s));
+    }
+    *reply.mutable_attributes() = nodes.at(id).attributes;
+  } else if (request.has_unpin()) {
+    for (const auto& one : request.unpin().inodes()) nodes.at(one.inode()).pins -= one.pins();
+  } else if (request.has_get_chunks()) {
+    const Node& node = nodes.at(request.get_chunks().inode());
+    if (!node.chunks.empty()) *reply.mutable_get_chunks()->mutable_layout() = layout();
+    for (const auto& [index, chunk] : node.chunks) {
+      if (index < request.get_chunks().first()) continue;
+      if (reply.get_chunks().chunks_size() == static_cast<int>(request.get_chunks().count())) break;
+      *reply.mutable_get_chunks()->add_chunks() = chunk;
+    }
+  }
+  co_return reply;
+}
+
+Task<void> FakeMaster::send_recall(ChannelPtr to, pb::RecallLease recall) {
+  net::Payload payload;
+  payload.meta = recall.SerializeAsString();
+  const Deadline deadline = runtime_.after(5s);
+  const Result<net::Payload> told =
+      co_await to->call(pb::OP_RECALL_LEASE, std::move(payload), deadline);
+  ignore(told, "sent again by the waiter");
+}
+
+void FakeMaster::recall(Node& node, std::uint64_t id, std::uint64_t session, pb::LeaseMode keep) {
+  const auto client = clients_.find(session);
+  if (client == clients_.end()) return;
+  const ChannelPtr to = channel(client->second.connection);
+  if (to == nullptr) return;
+  ++recalls;
+  pb::RecallLease message;
+  message.set_inode(id);
+  message.set_keep(keep);
+  message.set_epoch(node.holder == session ? node.epoch : 0);
+  tasks().spawn(send_recall(to, std::move(message)));
+}
+
+Task<Result<pb::ClientReply>> FakeMaster::acquire(pb::ClientRequest request) {
+  const pb::AcquireLease ask = request.acquire_lease();
+  const std::uint64_t session = request.session();
+  if (!nodes.contains(ask.inode())) co_return fail(Code::kNotFound);
+  Node& node = nodes.at(ask.inode());
+  const bool exclusive = ask.mode() == pb::LEASE_EXCLUSIVE;
+  for (;;) {
+    bool free = true;
+    if (node.holder != 0 && node.holder != session) {
+      recall(node, ask.inode(), node.holder, exclusive ? pb::LEASE_NONE : pb::LEASE_SHARED);
+      free = false;
+    }
+    for (const std::uint64_t other : node.shared) {
+      if (!exclusive || other == session) continue;
+      recall(node, ask.inode(), other, pb::LEASE_NONE);
+      free = false;
+    }
+    if (free) break;
+    co_await released_.wait_until(runtime_.after(2s));
+  }
+  node.pins += ask.pin();
+  pb::ClientReply reply;
+  pb::AcquireLeaseReply& granted = *reply.mutable_acquire_lease();
+  if (exclusive) {
+    if (node.holder != session) node.epoch = next_epoch_++;
+    node.holder = session;
+    node.shared.erase(session);
+    granted.set_epoch(node.epoch);
+  } else if (node.holder != session) {
+    node.shared.insert(session);
+  }
+  granted.set_mode(node.holder == session ? pb::LEASE_EXCLUSIVE : pb::LEASE_SHARED);
+  granted.set_epoch(node.holder == session ? node.epoch : 0);
+  *granted.mutable_attributes() = node.attributes;
+  if (!node.chunks.empty()) *granted.mutable_layout() = layout();
+  granted.set_trim_pending(node.trim_pending);
+  co_return reply;
+}
+
+pb::Layout FakeMaster::layout() const {
+  pb::Layout layout;
+  layout.mutable_encoding()->set_data(shape_.data);
+  layout.mutable_encoding()->set_parity(shape_.parity);
+  layout.mutable_encoding()->set_min(shape_.min);
+  layout.set_cell_bytes(shape_.cell_bytes);
+  layout.set_piece_bytes(shape_.piece_bytes);
+  return layout;
+}
+
+void FakeMaster::update(Node& node, const pb::FileUpdate& update) {
+  node.attributes.set_size(std::max(node.attributes.size(), update.size()));
+  if (update.mtime_ns() != 0) node.attributes.set_mtime_ns(update.mtime_ns());
+  if (update.trimmed()) node.trim_pending = false;
+}
+
+Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
+  pb::ClientReply reply;
+  if (request.has_make_node()) {
+    const pb::MakeNode& make = request.make_node();
+    if (names.contains(make.name())) return fail(Code::kExists);
+    const std::uint64_t id = next_inode_++;
+    names[make.name()] = id;
+    Node& node = nodes[id];
+    node.attributes.set_inode(id);
+    node.attributes.set_type(make.type());
+    node.attributes.set_nlink(1);
+    node.pins = make.pin();
+    if (make.exclusive_lease()) {
+      node.holder = request.session();
+      node.epoch = next_epoch_++;
+    }
+    *reply.mutable_make_node()->mutable_attributes() = node.attributes;
+    reply.mutable_make_node()->set_epoch(make.exclusive_lease() ? node.epoch : 0);
+    return reply;
+  }
+  if (request.has_unlink()) {
+    if (names.erase(request.unlink().name()) == 0) return fail(Code::kNotFound);
+    return reply;
+  }
+  if (request.has_open_chunk()) return open_chunk(request);
+  if (request.has_drop_pieces()) return drop_pieces(request);
+  if (request.has_set_attr()) return set_attr(request);
+  if (request.has_commit_file()) {
+    Node& node = nodes.at(request.commit_file().inode());
+    if (node.holder != request.session() || node.epoch != request.commit_file().epoch()) {
+      return fail(Code::kStaleEpoch);
+    }
+    update(node, request.commit_file().update());
+    *reply.mutable_attributes() = node.attributes;
+    return reply;
+  }
+  if (request.has_release_lease()) {
+    const pb::ReleaseLease& release = request.release_lease();
+    Node& node = nodes.at(release.inode());
+    if (node.holder != request.session() || node.epoch != release.epoch()) {
+      return fail(Code::kStaleEpoch);
+    }
+    if (release.has_update()) update(node, release.update());
+    if (release.unsettled()) ++unsettled;
+    for (auto& [index, chunk] : node.chunks) chunk.set_writer_epoch(0);
+    node.holder = 0;
+    if (release.keep() == pb::LEASE_SHARED) node.shared.insert(request.session());
+    released_.notify_all();
+    return reply;
+  }
+  return fail(Code::kUnsupported);
+}
+
+Result<pb::ClientReply> FakeMaster::set_attr(const pb::ClientRequest& request) {
+  const pb::SetAttr& set = request.set_attr();
+  Node& node = nodes.at(set.inode());
+  if (set.has_size()) {
+    if (node.holder != request.session() || node.epoch != set.epoch()) {
+      return fail(Code::kStaleEpoch);
+    }
+    const std::uint64_t chunk_bytes = shape_.piece_bytes * shape_.data;
+    if (set.size() < node.attributes.size()) {
+      node.chunks.erase(node.chunks.lower_bound(div_ceil(set.size(), chunk_bytes)),
+                        node.chunks.end());
+      node.trim_pending = set.size() % chunk_bytes != 0 &&
+                          node.chunks.contains(set.size() / chunk_bytes);
+    }
+    node.attributes.set_size(set.size());
+  }
+  if (set.has_mode()) node.attributes.set_mode(set.mode());
+  if (set.has_mtime_ns()) node.attributes.set_mtime_ns(set.mtime_ns());
+  pb::ClientReply reply;
+  *reply.mutable_attributes() = node.attributes;
+  return reply;
+}
+
+Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request) {
+  const pb::OpenChunk& open = request.open_chunk();
+  Node& node = nodes.at(open.inode());
+  if (node.holder != request.session() || node.epoch != open.epoch()) return fail(Code::kStaleEpoch);
+  const std::uint32_t pieces = shape_.data + shape_.parity;
+  auto [at, added] = node.chunks.try_emplace(open.index());
+  pb::Chunk& chunk = at->second;
+  if (added) {
+    chunk.set_id(next_chunk_++);
+    chunk.set_inode(open.inode());
+    chunk.set_index(open.index());
+    chunk.set_version(1);
+    *chunk.mutable_encoding() = layout().encoding();
+    chunk.set_cell_bytes(shape_.cell_bytes);
+    chunk.set_piece_bytes(shape_.piece_bytes);
+    for (std::uint32_t i = 0; i < pieces; ++i) {
+      const std::size_t where = (chunk.id() + i) % chunk_servers_.size();
+      pb::Piece& piece = *chunk.add_pieces();
+      piece.set_index(i);
+      piece.set_cs_id(static_cast<std::uint32_t>(1025 + where));
+      piece.set_address(chunk_servers_[where].to_string());
+    }
+  }
+  for (pb::Piece& piece : *chunk.mutable_pieces()) {
+    const bool touch = (open.touch() >> piece.index() & 1U) != 0;
+    if (touch && piece.state() == pb::PIECE_UNWRITTEN) piece.set_state(pb::PIECE_CURRENT);
+  }
+  chunk.set_writer_epoch(open.epoch());
+  pb::ClientReply reply;
+  *reply.mutable_open_chunk()->mutable_layout() = layout();
+  *reply.mutable_open_chunk()->mutable_chunk() = chunk;
+  return reply;
+}
+
+Result<pb::ClientReply> FakeMaster::drop_pieces(const pb::ClientRequest& request) {
+  const pb::DropPieces& drop = request.drop_pieces();
+  Node& node = nodes.at(drop.inode());
+  if (node.holder != request.session() || node.epoch != drop.epoch()) return fail(Code::kStaleEpoch);
+  for (auto& [index, chunk] : node.chunks) {
+    if (chunk.id() != drop.chunk()) continue;
+    if (chunk.version() != drop.version()) return fail(Code::kStaleVersion);
+    std::uint32_t left = 0;
+    for (const pb::Piece& piece : chunk.pieces()) {
+      const bool dropped = (drop.pieces() >> piece.index() & 1U) != 0;
+      if (!dropped && piece.state() != pb::PIECE_MISSING) ++left;
+    }
+    if (below_minimum || left < shape_.min) return fail(Code::kBelowMinimum);
+    for (pb::Piece& piece : *chunk.mutable_pieces()) {
+      if ((drop.pieces() >> piece.index() & 1U) != 0) piece.set_state(pb::PIECE_MISSING);
+    }
+    chunk.set_version(chunk.version() + 1);
+    pb::ClientReply reply;
+    *reply.mutable_open_chunk()->mutable_chunk() = chunk;
+    return reply;
+  }
+  return fail(Code::kNotFound);
+}
+
+}  // namespace cairn::client::testing
