@@ -1,7 +1,7 @@
 // cairn-mount, also as mount.fuse.cairn: mounts a cluster and serves it until it is unmounted.
 //
-// Exit codes: 0 mounted (background: the mount answers), 1 failed, 2 wrong usage, 3 no such cluster or mount
-// point, 5 cluster not reachable, 6 not authenticated.
+// Exit codes: 0 mounted (background: the mount answers), 1 failed, 2 wrong usage, 3 no such cluster
+// or mount point, 5 cluster not reachable, 6 not authenticated.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/stat.h>
@@ -35,9 +35,9 @@ using fuse::MountRequest;
 
 enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kMissing = 3, kUnreachable = 5, kRefused = 6 };
 
-constexpr Duration kStopAfterSignal = 4s;      // of the 5 s a daemon has after SIGTERM
+constexpr Duration kStopAfterSignal = 4s;  // of the 5 s a daemon has after SIGTERM
 constexpr Duration kUnmountAfterSignal = 2s;
-constexpr Duration kStopAfterUnmount = 5min;   // the cluster may be away: dirty data waits for it
+constexpr Duration kStopAfterUnmount = 5min;  // the cluster may be away: dirty data waits for it
 
 int exit_code_of(const Error& error) {
   switch (error.code()) {
@@ -143,7 +143,8 @@ Result<Plan> make_plan(MountRequest request, Refusal* refusal) {
 
   Result<std::string> path = check_mount_point(request);
   if (!path.has_value()) {
-    return refuse(refusal, exit_code_of(path.error()), explain(request, path.error().message(), {}));
+    return refuse(refusal, exit_code_of(path.error()),
+                  explain(request, path.error().message(), {}));
   }
 
   Options options;
@@ -194,8 +195,8 @@ class Mount {
 void Mount::failed(const Error& error) {
   exit_code_ = exit_code_of(error);
   if (exit_code_ == kUsage) exit_code_ = kFailed;  // the command line was right
-  daemon_.failed(exit_code_, explain(plan_.request, error.to_string(),
-                                     next_step(plan_.request, exit_code_)));
+  daemon_.failed(exit_code_,
+                 explain(plan_.request, error.to_string(), next_step(plan_.request, exit_code_)));
 }
 
 Task<Status> Mount::start() {
@@ -257,7 +258,8 @@ std::string default_log_file(const MountRequest& request) {
   if (!request.log_file.empty() || request.foreground) return request.log_file;
   if (::geteuid() == 0) return fmt::format("/var/log/cairn-mount.{}.log", request.cluster);
   const char* const home = std::getenv("HOME");
-  return home == nullptr ? "/dev/null" : fmt::format("{}/.cairn-mount.{}.log", home, request.cluster);
+  return home == nullptr ? "/dev/null"
+                         : fmt::format("{}/.cairn-mount.{}.log", home, request.cluster);
 }
 
 int serve(Plan plan) {

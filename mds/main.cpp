@@ -1,5 +1,5 @@
-// cairn-mdsd: the metadata server of one repository. Reads its identity, builds the real runtime, wires the
-// objects. gRPC on the address of mds.conf, client sessions on the port after it.
+// cairn-mdsd: the metadata server of one repository. Reads its identity, builds the real runtime,
+// wires the objects. gRPC on the address of mds.conf, client sessions on the port after it.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -134,11 +134,12 @@ class Server {
   }
 
   static Task<Status> run(Server* self) {
-    CO_TRY_VOID(self->master_->start());
-    const Status opened = self->open_doors();
+    Status opened = self->master_->start();
+    if (opened.has_value()) opened = co_await self->master_->ready();
+    if (opened.has_value()) opened = self->open_doors();
     if (!opened.has_value()) {
       const Status stopped = co_await self->close();
-      ignore(stopped, "the reason to end is the door that did not open");
+      ignore(stopped, "the reason to end is what did not open");
       co_return opened;
     }
     self->log_.info("MDS {} of cluster {} serves at {}, clients at port {}",
@@ -155,7 +156,8 @@ class Server {
   void request_stop() { stop_wanted_.set(Status()); }
 
  private:
-  // A log or table that failed cannot be trusted: end at once, the next start replays what is durable.
+  // A log or table that failed cannot be trusted: end at once, the next start replays what is
+  // durable.
   void fail_now(const Error& error) {
     log_.error("the log or the tables failed, ending: {}", error.to_string());
     stop_wanted_.set(fail(error));

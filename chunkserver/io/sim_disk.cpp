@@ -130,18 +130,24 @@ void SimDisk::kill() {
 
 bool SimDisk::rot(DiskOffset offset, std::uint64_t seed) {
   Prng prng(seed);
-  const std::uint64_t block = offset.raw() / kBlockBytes;
   const std::size_t byte = prng.below(kBlockBytes);
-  const std::byte bit{static_cast<unsigned char>(1U << prng.below(8))};
+  return flip(offset.raw() / kBlockBytes, byte, std::byte{static_cast<unsigned char>(1U << prng.below(8))});
+}
+
+bool SimDisk::rot_byte(DiskOffset offset, std::size_t byte) {
+  return flip(offset.raw() / kBlockBytes, byte, std::byte{1});
+}
+
+bool SimDisk::flip(std::uint64_t block, std::size_t byte, std::byte bits) {
   bool found = false;
   for (Unflushed& write : unflushed_) {
     if (write.block != block) continue;
-    (*write.bytes)[byte] ^= bit;
+    (*write.bytes)[byte] ^= bits;
     found = true;
   }
   const auto it = durable_.find(block);
   if (it == durable_.end()) return found;
-  (*it->second)[byte] ^= bit;
+  (*it->second)[byte] ^= bits;
   return true;
 }
 

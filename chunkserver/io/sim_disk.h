@@ -56,6 +56,8 @@ class SimDisk {
   void set_size_limit(ByteCount limit) { options_.size_limit = limit; }
   // Flips one bit of a stored block. False when the block was never written.
   bool rot(DiskOffset block, std::uint64_t seed);
+  // Flips the lowest bit of one byte of it.
+  bool rot_byte(DiskOffset block, std::size_t byte);
 
  private:
   class Device;
@@ -74,6 +76,7 @@ class SimDisk {
   std::set<std::uint64_t> ended_writes() const;
   void read(std::uint64_t block, MutableBytes into) const;
   void detach();
+  bool flip(std::uint64_t block, std::size_t byte, std::byte bits);
 
   Options options_;
   ByteCount size_ = 0;

@@ -63,8 +63,8 @@ TEST(FileCache, OnlyCleanSegmentsMakeRoom) {
   EXPECT_TRUE(pool.make_room(1));
 }
 
-// Random programs against a plain byte vector: what is valid is right, what a write-back sends is what was
-// there when it was claimed, and nothing dirty is ever lost.
+// Random programs against a plain byte vector: what is valid is right, what a write-back sends is
+// what was there when it was claimed, and nothing dirty is ever lost.
 class Model {
  public:
   explicit Model(std::uint64_t seed) : prng_(seed), pool_(6 * kSegmentBytes), cache_(pool_) {}
@@ -73,11 +73,20 @@ class Model {
     for (int i = 0; i < steps; ++i) {
       switch (prng_.below(6)) {
         case 0:
-        case 1: write(); break;
-        case 2: claim(); break;
-        case 3: finish(); break;
-        case 4: pool_.make_room(prng_.below(4)); break;
-        default: truncate();
+        case 1:
+          write();
+          break;
+        case 2:
+          claim();
+          break;
+        case 3:
+          finish();
+          break;
+        case 4:
+          pool_.make_room(prng_.below(4));
+          break;
+        default:
+          truncate();
       }
       cache_.check_invariants();
       check();
@@ -153,8 +162,8 @@ class Model {
         cache_.copy_out(block, 0, bytes);
         ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), truth_.begin() + at)) << block;
       } else {
-        ASSERT_TRUE(std::equal(stored_.begin() + at, stored_.begin() + at + 4096,
-                               truth_.begin() + at))
+        ASSERT_TRUE(
+            std::equal(stored_.begin() + at, stored_.begin() + at + 4096, truth_.begin() + at))
             << "a block that was not written back is gone: " << block;
       }
     }

@@ -51,8 +51,7 @@ struct Appender {
 Task<Status> append(Appender who, int count) {
   for (int i = 0; i < count; ++i) {
     const std::vector<std::byte> record = filled(1'000, who.value);
-    const Status written =
-        co_await who.file_system->write(who.inode, FileOffset(0), record, true);
+    const Status written = co_await who.file_system->write(who.inode, FileOffset(0), record, true);
     if (!written.has_value()) co_return written;
   }
   co_return Status();
@@ -99,7 +98,8 @@ TEST(Lease, TheKernelForgetsBeforeTheLeaseIsGivenBack) {
   int dropped = 0;
   FileSystem* served = a.get();
   FakeCluster* in = &cluster;
-  // The first invalidation waits for a read of the same inode, as one that meets a locked page does.
+  // The first invalidation waits for a read of the same inode, as one that meets a locked page
+  // does.
   struct Hook {
     static Task<void> drop(FakeCluster* cluster, FileSystem* file_system, int* count, InodeId id) {
       if (++*count != 1) co_return;
@@ -108,9 +108,8 @@ TEST(Lease, TheKernelForgetsBeforeTheLeaseIsGivenBack) {
       EXPECT_TRUE(bytes.has_value());
     }
   };
-  a->on_invalidate([&dropped, served, in](InodeId id) {
-    return Hook::drop(in, served, &dropped, id);
-  });
+  a->on_invalidate(
+      [&dropped, served, in](InodeId id) { return Hook::drop(in, served, &dropped, id); });
   const std::vector<std::byte> bytes = filled(100, 7);
   ASSERT_TRUE(cluster.run(a->write(inode, FileOffset(0), bytes, false)).has_value());
   const auto got = cluster.run(b->read(inode, FileOffset(0), 100), 5s);
@@ -145,7 +144,8 @@ TEST(Session, FilesSurviveLostConnectionsEverywhere) {
   std::vector<std::byte> truth;
   for (unsigned i = 1; i < 30; ++i) {
     const std::vector<std::byte> bytes = filled(30'000, i);
-    ASSERT_TRUE(cluster.run(mount->write(inode, FileOffset(truth.size()), bytes, false)).has_value());
+    ASSERT_TRUE(
+        cluster.run(mount->write(inode, FileOffset(truth.size()), bytes, false)).has_value());
     truth.insert(truth.end(), bytes.begin(), bytes.end());
     if (i % 3 == 0) cluster.master->lose_replies = 1;
     std::optional<Status> synced;

@@ -74,6 +74,7 @@ class Mount final : public FileSystem, private Session::Owner {
                                 Deadline deadline);
   Task<Result<Buffer>> read_mixed(InodePtr inode, FileRun blocks, Deadline deadline);
   Task<Status> write_part(InodePtr inode, FileOffset offset, Bytes bytes, bool append);
+  Task<Result<bool>> store(InodePtr inode, FileOffset offset, Bytes bytes, bool append);
   Task<Status> fill_edges(InodePtr inode, FileOffset offset, ByteCount length, Deadline deadline);
   Status take_error(Inode& inode);
   Deadline write_deadline() const;

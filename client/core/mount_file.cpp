@@ -174,21 +174,31 @@ Task<Status> Mount::write_part(InodePtr inode, FileOffset offset, Bytes bytes, b
       continue;
     }
     const std::uint64_t serial = inode->serial;
+    const Result<bool> stored = co_await store(inode, offset, bytes, append);
+    if (stored.has_value() && *stored) co_return Status();
+    if (inode->serial != serial) continue;
+    if (!stored.has_value()) co_return fail(stored.error());
+    usage->end();
+    if (runtime_.now() >= deadline) co_return fail(Code::kTimeout, "waiting for room in the cache");
+    co_await writeback_.wait_room(inode, deadline);
+  }
+}
+
+// Puts the bytes into the cache, under the lease that the caller holds: it is not let go while old
+// bytes are fetched, or two mounts could take turns for ever. False: there is no room now.
+Task<Result<bool>> Mount::store(InodePtr inode, FileOffset offset, Bytes bytes, bool append) {
+  const std::uint64_t serial = inode->serial;
+  const Deadline until = runtime_.after(options_.operation_timeout);
+  for (;;) {
+    // The end of the file and the cache may move whenever we wait.
     const FileOffset at = append ? FileOffset(inode->size) : offset;
     if (at.raw() > limits::kFileBytesMax - bytes.size()) co_return fail(Code::kFileTooBig);
-    if (!writeback_.room(inode, at, bytes.size())) {
-      usage->end();
-      if (runtime_.now() >= deadline)
-        co_return fail(Code::kTimeout, "waiting for room in the cache");
-      co_await writeback_.wait_room(inode, deadline);
-      continue;
-    }
+    if (!writeback_.room(inode, at, bytes.size())) co_return false;
     if (!inode->cache.unknown_edges(at, bytes.size()).empty()) {
-      const Deadline until = runtime_.after(options_.operation_timeout);
       const Status filled = co_await fill_edges(inode, at, bytes.size(), until);
-      if (!leases_.holds(*inode, serial)) continue;
-      if (!filled.has_value()) co_return filled;
-      continue;  // the end of the file and the cache may have moved meanwhile
+      if (!filled.has_value()) co_return fail(filled.error());
+      if (!leases_.holds(*inode, serial)) co_return fail(Code::kLeaseExpired, "during a write");
+      continue;
     }
     inode->cache.write(at, bytes, runtime_.now());
     inode->size = std::max(inode->size, at.raw() + bytes.size());
@@ -197,7 +207,7 @@ Task<Status> Mount::write_part(InodePtr inode, FileOffset offset, Bytes bytes, b
     inode->attributes.set_ctime_ns(now);
     inode->attributes_dirty = true;
     writeback_.wrote(inode, at, bytes.size());
-    co_return Status();
+    co_return true;
   }
 }
 

@@ -13,6 +13,7 @@ namespace {
 constexpr Duration kProbeAfter =
     2s;  // a request without an answer for so long: is the master there?
 constexpr Duration kProbeTimeout = 3s;
+constexpr Duration kDeadSessionsRepeat = 1s;
 constexpr Duration kRetryFirst = 20ms;
 constexpr Duration kRetryMost = 1s;
 }  // namespace
@@ -252,28 +253,50 @@ Task<void> Session::keep_alive() {
   }
 }
 
+// Again after every connect: a master that restarted may have forgotten that it was ending one, and
+// whoever needs a lease of a dead session waits for that.
 Task<void> Session::end_dead_sessions() {
   if (!options_.process_alive) co_return;
-  const std::uint64_t own = session_;
+  while (!stopping_) {
+    const ChannelPtr listed_on = channel_;
+    const bool some_left = co_await end_dead_sessions_once();
+    if (some_left) {
+      const Deadline again = runtime_.after(kDeadSessionsRepeat);
+      while (!stopping_ && runtime_.now() < again) co_await changed_.wait_until(again);
+      continue;
+    }
+    while (!stopping_ && (channel_ == nullptr || channel_ == listed_on)) {
+      const Deadline never = Deadline::infinite();
+      co_await changed_.wait_until(never);
+    }
+  }
+}
+
+// True if there may be more to end.
+Task<bool> Session::end_dead_sessions_once() {
   pb::ClientRequest list;
   list.mutable_list_host_sessions()->set_host_id(options_.host_id.raw());
   const Deadline deadline = runtime_.after(options_.operation_timeout);
   const Result<pb::ClientReply> reply = co_await call(std::move(list), deadline);
-  if (!reply.has_value()) co_return;
+  if (!reply.has_value()) co_return true;
+  bool some_left = false;
   for (const auto& entry : reply->list_host_sessions().sessions()) {
-    if (stopping_) co_return;
-    if (entry.session() == own || entry.session() == session_) continue;
+    if (stopping_) co_return false;
+    if (entry.session() == session_) continue;
     if (options_.process_alive(entry.process())) continue;
+    some_left = true;
     pb::ClientRequest end;
     end.mutable_end_dead_session()->set_session(entry.session());
     end.mutable_end_dead_session()->set_process(entry.process());
     end.mutable_end_dead_session()->set_host_id(options_.host_id.raw());
     const Deadline until = runtime_.after(options_.operation_timeout);
     const Result<pb::ClientReply> ended = co_await call(std::move(end), until);
-    log_.info("session {} was left by a process that is gone ({}): {}", entry.session(),
-              entry.process(),
-              ended.has_value() ? std::string("ended") : ended.error().to_string());
+    if (ended.has_value()) {
+      log_.info("session {} was left by a process that is gone ({}): told the MDS",
+                entry.session(), entry.process());
+    }
   }
+  co_return some_left;
 }
 
 }  // namespace cairn::client

@@ -82,6 +82,7 @@ class Session {
   Task<void> retire(ChannelPtr channel);
   Task<void> keep_alive();
   Task<void> end_dead_sessions();
+  Task<bool> end_dead_sessions_once();
   Task<Result<pb::ClientReply>> exchange(ChannelPtr channel, const pb::ClientRequest* request,
                                          Deadline deadline);
   Task<Result<pb::ClientReply>> call_numbered(pb::ClientRequest request, Deadline deadline,

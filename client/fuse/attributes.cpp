@@ -65,9 +65,7 @@ timespec to_timespec(std::int64_t nanos) {
   return {.tv_sec = seconds, .tv_nsec = rest};
 }
 
-std::int64_t to_nanos(const timespec& time) {
-  return time.tv_sec * kNanosPerSecond + time.tv_nsec;
-}
+std::int64_t to_nanos(const timespec& time) { return time.tv_sec * kNanosPerSecond + time.tv_nsec; }
 
 struct stat to_stat(const pb::Attributes& attributes) {
   struct stat st {};

@@ -12,8 +12,8 @@ namespace cairn::client::fuse {
 
 namespace {
 
-// The kernel asks again each time: names and attributes are cached by client/core, under its leases.
-// (Later: long time-outs while a lease backs them.)
+// The kernel asks again each time: names and attributes are cached by client/core, under its
+// leases. (Later: long time-outs while a lease backs them.)
 fuse_entry_param to_entry(const pb::Attributes& attributes) {
   fuse_entry_param entry{};
   entry.ino = attributes.inode();

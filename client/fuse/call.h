@@ -1,8 +1,8 @@
-// Call: one request of the kernel under way, answered exactly once. Lives in the frame of the task that
-// serves the request.
+// Call: one request of the kernel under way, answered exactly once. Lives in the frame of the task
+// that serves the request.
 //
-// Each answer says whether the kernel has it: false after an interruption. Then what the request opened
-// must be closed again.
+// Each answer says whether the kernel has it: false after an interruption. Then what the request
+// opened must be closed again.
 #pragma once
 
 #include <sys/statvfs.h>

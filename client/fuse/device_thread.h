@@ -1,8 +1,9 @@
-// DeviceThread: reads the kernel's requests and has libfuse decode them, which calls the operations.
+// DeviceThread: reads the kernel's requests and has libfuse decode them, which calls the
+// operations.
 //
-// One thread: requests begin in the order of the kernel's queue, and its work (one copy out of the kernel) is a
-// small part of what the loop does for each.
-// Requires: SIGUSR2 is free for it (wakes the thread from a read).
+// One thread: requests begin in the order of the kernel's queue, and its work (one copy out of the
+// kernel) is a small part of what the loop does for each. Requires: SIGUSR2 is free for it (wakes
+// the thread from a read).
 #pragma once
 
 #include <atomic>
@@ -23,12 +24,14 @@ class DeviceThread {
                std::function<void()> on_gone);
   ~DeviceThread();
 
-  // Asks the thread to end, and wakes it. Repeat until ended(): a wake-up just before the read is lost.
+  // Asks the thread to end, and wakes it. Repeat until ended(): a wake-up just before the read is
+  // lost.
   void stop();
   bool ended() const { return ended_; }
   void join();
 
-  // For the operations: the bytes (a part of the request being decoded) without a copy if they are many.
+  // For the operations: the bytes (a part of the request being decoded) without a copy if they are
+  // many.
   static WriteBytes take_current(Bytes bytes);
 
  private:

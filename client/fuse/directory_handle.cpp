@@ -73,8 +73,7 @@ Task<Result<bool>> DirectoryHandle::load(FileSystem* fs, std::uint64_t index) {
       page = *known;
     } else {
       if (complete_) co_return false;
-      const std::uint64_t first =
-          pages_.empty() ? 0 : pages_.back().first + pages_.back().count;
+      const std::uint64_t first = pages_.empty() ? 0 : pages_.back().first + pages_.back().count;
       page = pages_.size();
       pages_.push_back({.first = first, .count = 0, .after = last_name_, .entries = {}});
     }

@@ -1,6 +1,7 @@
 // DirectoryHandle: one open directory: a snapshot of its names, read a page at a time.
 //
-// Promises: an offset of readdir means the same entry for the life of the handle, until rewinddir() (offset 0)
+// Promises: an offset of readdir means the same entry for the life of the handle, until rewinddir()
+// (offset 0)
 //           makes a new snapshot. Names that exist from rewind to end appear exactly once.
 // Limits:   kPagesKept pages are in memory; an older page that is asked for again is read anew.
 // Requires: the loop thread; one fill() at a time (the mutex).
@@ -41,9 +42,9 @@ class DirectoryHandle {
   static constexpr std::uint32_t kPageEntries = 2048;
   static constexpr std::size_t kPagesKept = 64;
   struct Page {
-    std::uint64_t first = 0;   // index of its first entry
-    std::uint64_t count = 0;   // entries when it was read
-    std::string after;         // it holds the names after this one
+    std::uint64_t first = 0;  // index of its first entry
+    std::uint64_t count = 0;  // entries when it was read
+    std::string after;        // it holds the names after this one
     std::vector<Entry> entries;
     bool in_memory = false;
   };

@@ -24,8 +24,9 @@ void negotiate(void*, fuse_conn_info* connection) {
   constexpr unsigned kWanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
                                FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_EXPLICIT_INVAL_DATA |
                                FUSE_CAP_CACHE_SYMLINKS;
-  // Not: splice (a copy into our own memory is cheaper than a pipe), HANDLE_KILLPRIV (the kernel takes
-  // set-user-id bits away), POSIX_ACL, locks (local to the mount for now), WRITEBACK_CACHE, AUTO_INVAL_DATA.
+  // Not: splice (a copy into our own memory is cheaper than a pipe), HANDLE_KILLPRIV (the kernel
+  // takes set-user-id bits away), POSIX_ACL, locks (local to the mount for now), WRITEBACK_CACHE,
+  // AUTO_INVAL_DATA.
   connection->want = connection->capable & kWanted;
   connection->max_write = 1_MiB;
   connection->max_background = kBackgroundRequestsMax;
@@ -100,10 +101,9 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(runtime::Runtime& runtim
   if (there) self->device_ = there->device;
   self->kernel_cache_.start(self->session_);
   fs.on_invalidate([self](InodeId inode) { return self->kernel_cache_.invalidate(inode); });
-  self->device_thread_ =
-      std::make_unique<DeviceThread>(self->session_, self->server_.memory(), log, [self] {
-        self->runtime_.post([self] { self->request_end(); });
-      });
+  self->device_thread_ = std::make_unique<DeviceThread>(
+      self->session_, self->server_.memory(), log,
+      [self] { self->runtime_.post([self] { self->request_end(); }); });
   return session;
 }
 

@@ -1,16 +1,19 @@
 // FuseSession: one mount of a FileSystem, from mount(2) to the end of the kernel's connection.
 //
-// Owns:     libfuse's session, the device thread, the kernel cache's threads, the requests under way.
-// Promises: never unmounts anything but its own mount.
-// Requires: the loop thread; `fs` started. Order of the end: ended(), unmount(), fs.stop(), close().
-// Errors:   kNotFound (no /dev/fuse or mount point), kNotPermitted, kUnavailable.
+// Owns:     libfuse's session, the device thread, the kernel cache's threads, the requests under
+// way. Promises: never unmounts anything but its own mount. Requires: the loop thread; `fs`
+// started. Order of the end: ended(), unmount(), fs.stop(), close(). Errors:   kNotFound (no
+// /dev/fuse or mount point), kNotPermitted, kUnavailable.
 //
 // What the kernel may cache (see ops_file.cpp for the flags of an open):
-//   pages       as long as client/core holds a lease of the inode; it invalidates before it gives one back.
-//               FUSE_CAP_AUTO_INVAL_DATA (drop pages when mtime changed) is off: it costs a request per read and
-//               mtime cannot tell two writes of one tick apart; FUSE_CAP_EXPLICIT_INVAL_DATA is on instead.
-//   attributes  not (time-out 0), names not, negative names not, targets of symlinks yes (they never change).
-//   writes      not (no FUSE_CAP_WRITEBACK_CACHE): two mounts could not agree about a size.
+//   pages       as long as client/core holds a lease of the inode; it invalidates before it gives
+//   one back.
+//               FUSE_CAP_AUTO_INVAL_DATA (drop pages when mtime changed) is off: it costs a request
+//               per read and mtime cannot tell two writes of one tick apart;
+//               FUSE_CAP_EXPLICIT_INVAL_DATA is on instead.
+//   attributes  not (time-out 0), names not, negative names not, targets of symlinks yes (they
+//   never change). writes      not (no FUSE_CAP_WRITEBACK_CACHE): two mounts could not agree about
+//   a size.
 #pragma once
 
 #include <memory>
@@ -35,7 +38,7 @@ class FuseSession {
     std::string source;                       // "cairn://stor1", as findmnt shows it
     std::vector<std::string> kernel_options;  // "ro", "nosuid", "allow_other"...
     bool keep_cache = true;
-    bool debug = false;                       // libfuse prints each request on stderr
+    bool debug = false;  // libfuse prints each request on stderr
   };
   static Result<std::unique_ptr<FuseSession>> mount(runtime::Runtime& runtime, FileSystem& fs,
                                                     observe::Log& log, Options options);

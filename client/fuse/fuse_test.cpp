@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <deque>
 #include <limits>
+#include <map>
 
 #include "client/fuse/attributes.h"
 #include "client/fuse/mount_options.h"
@@ -12,6 +14,7 @@
 #include "client/fuse/process.h"
 #include "client/fuse/request_memory.h"
 #include "client/fuse/writes_under_way.h"
+#include "common/runtime/task_group.h"
 
 namespace cairn::client::fuse {
 namespace {
@@ -194,26 +197,101 @@ TEST(RequestMemory, LargeWritesKeepTheirMemorySmallOnesAreCopied) {
   EXPECT_EQ(current.memory().at(), first);
 }
 
-TEST(WritesUnderWay, RemembersOverlappingReadsOfTheSameFile) {
-  constexpr InodeId kFile = InodeId::from_raw(5);
-  WritesUnderWay writes;
-  writes.on_read(kFile, {0, 4096});
+// A runtime that runs what was posted when asked, on a clock of its own.
+class StepRuntime final : public runtime::Runtime {
+ public:
+  Instant now() const override { return now_; }
+  WallTime wall_now() const override { return WallTime(); }
+  std::uint64_t random() override { return 4; }
+  void post(runtime::Callback callback) override { posted_.push_back(std::move(callback)); }
+  runtime::TimerId schedule(Instant at, runtime::Callback callback) override {
+    timers_.emplace(++last_timer_, std::pair(at, std::move(callback)));
+    return last_timer_;
+  }
+  void cancel(runtime::TimerId timer) override { timers_.erase(timer); }
+  void run() {
+    while (!posted_.empty()) {
+      runtime::Callback next = std::move(posted_.front());
+      posted_.pop_front();
+      next();
+    }
+  }
+  void pass(Duration duration) {
+    now_ = now_ + duration;
+    for (auto it = timers_.begin(); it != timers_.end();) {
+      if (it->second.first > now_) {
+        ++it;
+        continue;
+      }
+      post(std::move(it->second.second));
+      it = timers_.erase(it);
+    }
+    run();
+  }
+
+ private:
+  Instant now_ = Instant::from_nanos(1);
+  std::deque<runtime::Callback> posted_;
+  std::map<runtime::TimerId, std::pair<Instant, runtime::Callback>> timers_;
+  runtime::TimerId last_timer_ = 0;
+};
+
+constexpr InodeId kFile = InodeId::from_raw(5);
+
+struct WritesTest : testing::Test {
+  // Starts a read; `done` tells when it may begin.
+  void read(InodeId inode, FileRange range, bool* done) {
+    tasks.spawn(wait(&writes, inode, range, done));
+  }
+  static Task<void> wait(WritesUnderWay* writes, InodeId inode, FileRange range, bool* done) {
+    co_await writes->before_read(inode, range);
+    *done = true;
+  }
+  StepRuntime runtime;
+  WritesUnderWay writes{runtime};
+  runtime::TaskGroup tasks{runtime};
+};
+
+TEST_F(WritesTest, ReadWaitsForAnOverlappingWriteThatBeganBefore) {
   const WritesUnderWay::Write write = writes.begin(kFile, {4096, 8192});
-  writes.on_read(kFile, {0, 4096});
-  writes.on_read(kFile, {8192, 4096});
-  writes.on_read(kFile, {12288, 4096});
-  writes.on_read(InodeId::from_raw(6), {8192, 4096});
-  EXPECT_EQ(writes.end(write), (std::vector<FileRange>{{8192, 4096}}));
-  const WritesUnderWay::Write again = writes.begin(kFile, {0, 1});
-  EXPECT_TRUE(writes.end(again).empty());
+  bool overlapping = false;
+  bool before = false;
+  bool behind = false;
+  bool other_file = false;
+  read(kFile, {8192, 4096}, &overlapping);
+  read(kFile, {0, 4096}, &before);
+  read(kFile, {12288, 4096}, &behind);
+  read(InodeId::from_raw(6), {8192, 4096}, &other_file);
+  EXPECT_TRUE(before && behind && other_file);
+  EXPECT_FALSE(overlapping);
+  EXPECT_TRUE(writes.end(write).empty());
+  runtime.run();
+  EXPECT_TRUE(overlapping);
 }
 
-TEST(WritesUnderWay, AnAppendCoversTheWholeFile) {
-  constexpr InodeId kFile = InodeId::from_raw(5);
-  WritesUnderWay writes;
-  const auto write = writes.begin(kFile, {0, std::numeric_limits<std::uint64_t>::max()});
-  writes.on_read(kFile, {1ULL << 40, 4096});
-  EXPECT_EQ(writes.end(write).size(), 1U);
+TEST_F(WritesTest, ReadDoesNotWaitForLaterWrites) {
+  const WritesUnderWay::Write first = writes.begin(kFile, {0, 4096});
+  bool done = false;
+  read(kFile, {0, 4096}, &done);
+  const WritesUnderWay::Write second = writes.begin(kFile, {0, 4096});
+  EXPECT_TRUE(writes.end(first).empty());
+  runtime.run();
+  EXPECT_TRUE(done);
+  // It read while the second was under way.
+  EXPECT_EQ(writes.end(second), (std::vector<FileRange>{{0, 4096}}));
+}
+
+TEST_F(WritesTest, ABlockedWriteDoesNotBlockAReadForLong) {
+  const WritesUnderWay::Write write =
+      writes.begin(kFile, {0, std::numeric_limits<std::uint64_t>::max()});
+  bool done = false;
+  read(kFile, {1ULL << 40, 4096}, &done);
+  runtime.pass(900ms);
+  EXPECT_FALSE(done);
+  runtime.pass(200ms);
+  EXPECT_TRUE(done);
+  EXPECT_EQ(writes.end(write), (std::vector<FileRange>{{1ULL << 40, 4096}}));
+  EXPECT_FALSE(writes.any(kFile));
 }
 
 }  // namespace

@@ -17,7 +17,6 @@ namespace cairn::client::fuse {
 struct FileHandle {
   InodeId inode;
   OpenMode mode = OpenMode::kRead;
-  bool direct = false;  // the kernel caches nothing of what goes through it
 };
 
 inline OpenMode open_mode(int flags) {

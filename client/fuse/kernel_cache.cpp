@@ -20,7 +20,19 @@ void KernelCache::start(fuse_session* session) {
   }
 }
 
-Task<void> KernelCache::invalidate(InodeId inode) { return invalidate_range(inode, 0, 0); }
+void KernelCache::filled(InodeId inode) {
+  if (all_) return;
+  filled_.insert(inode);
+  if (filled_.size() <= kFilledMax) return;
+  all_ = true;
+  filled_.clear();
+}
+
+// Forgets the inode first: what fills pages while the kernel drops them counts again.
+Task<void> KernelCache::invalidate(InodeId inode) {
+  if (!all_ && filled_.erase(inode) == 0) co_return;
+  co_await invalidate_range(inode, 0, 0);
+}
 
 Task<void> KernelCache::invalidate_range(InodeId inode, std::int64_t offset, std::int64_t length) {
   runtime::Completion<bool> done(runtime_);
@@ -48,9 +60,10 @@ void KernelCache::run() {
 }
 
 void KernelCache::notify(const Order& order) {
-  const int error = fuse_lowlevel_notify_inval_inode(session_, order.inode.raw(), order.offset,
-                                                     order.length);
-  // ENOENT: the kernel does not know the inode. ENODEV, ENOTCONN: unmounted. Nothing is cached then.
+  const int error =
+      fuse_lowlevel_notify_inval_inode(session_, order.inode.raw(), order.offset, order.length);
+  // ENOENT: the kernel does not know the inode. ENODEV, ENOTCONN: unmounted. Nothing is cached
+  // then.
   if (error == 0 || error == -ENOENT || error == -ENODEV || error == -ENOTCONN) return;
   log_.error("cannot drop the kernel's pages of inode {}: {}", order.inode.raw(),
              std::strerror(-error));

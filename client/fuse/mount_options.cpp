@@ -16,14 +16,17 @@ constexpr std::string_view kScheme = "cairn://";
 
 // Understood by the kernel; passed on as they are.
 constexpr std::array<std::string_view, 21> kKernelOptions = {
-    "rw",       "ro",         "suid",       "nosuid",     "dev",           "nodev",       "exec",
-    "noexec",   "sync",       "async",      "dirsync",    "atime",         "noatime",     "diratime",
-    "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "allow_other", "max_read"};
+    "rw",       "ro",         "suid",        "nosuid",        "dev",
+    "nodev",    "exec",       "noexec",      "sync",          "async",
+    "dirsync",  "atime",      "noatime",     "diratime",      "nodiratime",
+    "relatime", "norelatime", "strictatime", "nostrictatime", "allow_other",
+    "max_read"};
 
 // For mount(8) and systemd; they mean nothing once the helper runs.
 constexpr std::array<std::string_view, 15> kForOthers = {
-    "defaults", "_netdev", "auto",  "noauto",  "nofail", "user", "nouser",           "users",
-    "owner",    "noowner", "group", "nogroup", "loud",   "silent", "default_permissions"};
+    "defaults", "_netdev", "auto",  "noauto", "nofail",
+    "user",     "nouser",  "users", "owner",  "noowner",
+    "group",    "nogroup", "loud",  "silent", "default_permissions"};
 
 template <std::size_t N>
 bool contains(const std::array<std::string_view, N>& list, std::string_view word) {
@@ -130,8 +133,8 @@ Status take_positional(MountRequest& request, std::span<const std::string_view> 
   if (words.size() == 2) {
     TRY(std::string name, parse_source(words[0]));
     if (!request.cluster.empty() && request.cluster != name) {
-      return fail(Code::kInvalidArgument, fmt::format("-c {} and {} are different clusters",
-                                                      request.cluster, words[0]));
+      return fail(Code::kInvalidArgument,
+                  fmt::format("-c {} and {} are different clusters", request.cluster, words[0]));
     }
     request.cluster = std::move(name);
     request.mount_point = words[1];

@@ -24,12 +24,12 @@ struct MountRequest {
   bool read_only = false;
   bool foreground = false;
   bool verbose = false;
-  bool debug = false;      // every request of the kernel
+  bool debug = false;  // every request of the kernel
   bool help = false;
   bool version = false;
-  bool fake = false;       // mount -f: check everything, mount nothing
+  bool fake = false;  // mount -f: check everything, mount nothing
   bool fail_on_nospace = false;
-  bool soft = false;       // writes that cannot proceed fail after `timeout`
+  bool soft = false;  // writes that cannot proceed fail after `timeout`
   ByteCount cache_bytes = 256_MiB;
   Duration timeout = 30s;
   std::string log_file;
@@ -37,7 +37,8 @@ struct MountRequest {
   std::string source() const { return "cairn://" + cluster; }
 };
 
-// `program`: argv[0]; a name that begins with "mount." is the helper. `superuser`: allow_other is on.
+// `program`: argv[0]; a name that begins with "mount." is the helper. `superuser`: allow_other is
+// on.
 Result<MountRequest> parse_mount_request(std::string_view program,
                                          std::span<const std::string> words, bool superuser);
 std::string_view mount_usage();

@@ -1,5 +1,5 @@
-// Attributes of inodes and of the file system: getattr, setattr, statfs. Permissions are the kernel's
-// (default_permissions).
+// Attributes of inodes and of the file system: getattr, setattr, statfs. Permissions are the
+// kernel's (default_permissions).
 #include <sys/statvfs.h>
 
 #include "client/fuse/attributes.h"

@@ -33,8 +33,7 @@ bool append_entry(fuse_req_t request, std::string& list, std::size_t size,
   st.st_ino = entry.inode;
   st.st_mode = to_file_type(entry.type);
   const std::size_t before = list.size();
-  const std::size_t needed =
-      fuse_add_direntry(request, nullptr, 0, entry.name.c_str(), nullptr, 0);
+  const std::size_t needed = fuse_add_direntry(request, nullptr, 0, entry.name.c_str(), nullptr, 0);
   if (before + needed > size) return false;
   list.resize(before + needed);
   fuse_add_direntry(request, list.data() + before, needed, entry.name.c_str(), &st,
@@ -96,7 +95,8 @@ void on_releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
   server->start(release_directory(server, request, file->fh));
 }
 
-// Each change of the namespace is in the replicated log before it is answered: nothing is left to do.
+// Each change of the namespace is in the replicated log before it is answered: nothing is left to
+// do.
 void on_fsyncdir(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
   fuse_reply_err(request, 0);
 }

@@ -1,10 +1,14 @@
-// Open files: open, create, release. The kernel sends O_TRUNC with the open (FUSE_CAP_ATOMIC_O_TRUNC).
+// Open files: open, create, release. The kernel sends O_TRUNC with the open
+// (FUSE_CAP_ATOMIC_O_TRUNC).
 //
 // How the kernel may cache, by the flags of the open:
-//   O_APPEND  not at all (FOPEN_DIRECT_IO): it believes to know the end of the file and would keep the bytes at
+//   O_APPEND  not at all (FOPEN_DIRECT_IO): it believes to know the end of the file and would keep
+//   the bytes at
 //             that place, but another mount may have appended. The end is where client/core says.
-//   others    reads and mapped pages, until client/core gives the lease back. O_DIRECT needs no help: the
-//             kernel's own way drops the pages before and after a write, and lets the file be mapped.
+//   O_DIRECT  not at all: the kernel's own way for O_DIRECT waits so that nobody can kill the
+//   waiting program. others    reads and mapped pages, until client/core gives the lease back.
+// Such handles cannot be mapped as MAP_SHARED (ENODEV): libfuse 3.14 does not know
+// FUSE_DIRECT_IO_ALLOW_MMAP.
 #include <cerrno>
 #include <string>
 
@@ -21,10 +25,10 @@ namespace {
 constexpr mode_t kPermissionBits = 07777;
 
 fuse_file_info add_handle(Server* server, InodeId inode, int flags) {
-  const bool direct = (flags & O_APPEND) != 0;
+  const bool direct = (flags & (O_APPEND | O_DIRECT)) != 0;
   fuse_file_info file{};
   file.flags = flags;
-  file.fh = server->files().add({.inode = inode, .mode = open_mode(flags), .direct = direct});
+  file.fh = server->files().add({.inode = inode, .mode = open_mode(flags)});
   file.direct_io = direct ? 1 : 0;
   file.keep_cache = !direct && server->options().keep_cache ? 1 : 0;
   return file;

@@ -1,6 +1,7 @@
 // Names: lookup, forget, mknod, mkdir, unlink, rmdir, symlink, rename, link, readlink.
 //
-// The caller's umask is already in `mode` (no FUSE_CAP_DONT_MASK); setgid directories are the master's rule.
+// The caller's umask is already in `mode` (no FUSE_CAP_DONT_MASK); setgid directories are the
+// master's rule.
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -33,7 +34,9 @@ void on_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
 
 // Nothing is kept per name the kernel knows: inodes are pinned while they are open.
 void on_forget(fuse_req_t request, fuse_ino_t, std::uint64_t) { fuse_reply_none(request); }
-void on_forget_multi(fuse_req_t request, std::size_t, fuse_forget_data*) { fuse_reply_none(request); }
+void on_forget_multi(fuse_req_t request, std::size_t, fuse_forget_data*) {
+  fuse_reply_none(request);
+}
 
 Task<void> make_node(Server* server, fuse_req_t request, pb::MakeNode node) {
   Call call(server, request);
@@ -72,8 +75,8 @@ void on_mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mo
 void on_mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) {
   Server* const server = Server::admit(request);
   if (server == nullptr) return;
-  server->start(make_node(server, request,
-                          describe(request, parent, name, pb::TYPE_DIRECTORY, mode)));
+  server->start(
+      make_node(server, request, describe(request, parent, name, pb::TYPE_DIRECTORY, mode)));
 }
 
 void on_symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) {
@@ -138,8 +141,7 @@ Task<void> link(Server* server, fuse_req_t request, InodeId inode, InodeId paren
 void on_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t parent, const char* name) {
   Server* const server = Server::admit(request);
   if (server == nullptr) return;
-  server->start(
-      link(server, request, InodeId::from_raw(inode), InodeId::from_raw(parent), name));
+  server->start(link(server, request, InodeId::from_raw(inode), InodeId::from_raw(parent), name));
 }
 
 Task<void> read_link(Server* server, fuse_req_t request, InodeId inode) {

@@ -1,7 +1,7 @@
 // Extended attributes of the namespaces user. and trusted. The kernel checks who may use which.
 //
-// security. and system. are not kept: before each write the kernel asks for security.capability, and the
-// answer "none" must cost no trip to the loop.
+// security. and system. are not kept: before each write the kernel asks for security.capability,
+// and the answer "none" must cost no trip to the loop.
 #include <cerrno>
 #include <string>
 #include <string_view>
@@ -17,7 +17,9 @@ namespace {
 constexpr std::string_view kUser = "user.";
 constexpr std::string_view kTrusted = "trusted.";
 
-bool is_kept(std::string_view name) { return name.starts_with(kUser) || name.starts_with(kTrusted); }
+bool is_kept(std::string_view name) {
+  return name.starts_with(kUser) || name.starts_with(kTrusted);
+}
 
 Task<void> set_xattr(Server* server, fuse_req_t request, pb::SetXattr change) {
   Call call(server, request);

@@ -1,5 +1,5 @@
-// The memory that requests of the kernel are read into. A write hands its memory on with the bytes in it, so
-// that a large write is never copied between the kernel and the cache of client/core.
+// The memory that requests of the kernel are read into. A write hands its memory on with the bytes
+// in it, so that a large write is never copied between the kernel and the cache of client/core.
 //
 // Owns:     RequestMemoryPool: the memory nobody uses, up to kIdleMax pieces.
 // Promises: the payload of a FUSE write read into at() is 4 KiB-aligned.

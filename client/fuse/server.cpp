@@ -23,6 +23,7 @@ Server::Server(runtime::Runtime& runtime, FileSystem& fs, observe::Log& log,
       log_(log),
       kernel_cache_(kernel_cache),
       options_(options),
+      writes_(runtime),
       tasks_(runtime) {}
 
 Server::~Server() {
@@ -67,13 +68,12 @@ void Server::remove(std::uint64_t number, ByteCount bytes) {
   write_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
 }
 
-// libfuse keeps `request` alive during this call, also when it was answered meanwhile; the Call may be
-// gone, so only its number travels.
+// libfuse keeps `request` alive during this call, also when it was answered meanwhile; the Call may
+// be gone, so only its number travels.
 void Server::interrupted(fuse_req_t request, void* number) {
   Server* const server = static_cast<Server*>(fuse_req_userdata(request));
-  server->runtime_.post([server, id = reinterpret_cast<std::uint64_t>(number)] {
-    server->on_interrupt(id);
-  });
+  server->runtime_.post(
+      [server, id = reinterpret_cast<std::uint64_t>(number)] { server->on_interrupt(id); });
 }
 
 void Server::on_interrupt(std::uint64_t number) {

@@ -1,13 +1,15 @@
-// Server: what all operations of one mount share. FUSE threads decode a request, admit() it and start() a
-// task; the task runs on the loop and answers through a Call.
+// Server: what all operations of one mount share. FUSE threads decode a request, admit() it and
+// start() a task; the task runs on the loop and answers through a Call.
 //
 // Owns:     the tasks of requests under way, open handles, request memory.
-// Promises: every admitted request is answered exactly once. A request whose caller was killed is answered
+// Promises: every admitted request is answered exactly once. A request whose caller was killed is
+// answered
 //           EINTR at once; what it started may still finish in the background.
 //           Only fatal signals do that, as on NFS: programs do not expect EINTR from mkdir().
 // Requires: the loop thread for all but admit(), start(), refuse(), interrupted(), memory();
 //           co_await drained() before it dies.
-// Limits:   kRequestsMax requests and kWriteBytesMax bytes of writes under way; beyond, ENOMEM at once, so
+// Limits:   kRequestsMax requests and kWriteBytesMax bytes of writes under way; beyond, ENOMEM at
+// once, so
 //           that blocked writes never stop the reading of other requests.
 #pragma once
 

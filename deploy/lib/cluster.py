@@ -124,9 +124,19 @@ class Cluster:
             return part["pid"]
         return self.find(part)
 
+    def running(self, part: dict) -> int | None:
+        """Its pid if it serves. A client whose mount was taken away only writes back what it has."""
+        pid = self.pid(part)
+        if pid is not None and part["kind"] == "client":
+            return pid if mounts.is_mounted(Path(part["mount"])) else None
+        return pid
+
     def start(self, part: dict) -> None:
-        if self.pid(part) is not None:
+        if self.running(part) is not None:
             return
+        pid = self.pid(part)
+        if not processes.wait_gone(pid, processes.start_time(pid) if pid else None, STOP_SECONDS):
+            raise DemoError(f"the old {part['name']} (pid {pid}) does not end", self.log_tail(part))
         if part["kind"] == "client":
             self.start_client(part)
         else:

@@ -144,7 +144,7 @@ def check_itself(cluster: Cluster) -> None:
 
 def up(cluster: Cluster, options: argparse.Namespace) -> int:
     if cluster.load():
-        dead = [name for name, part in cluster.parts.items() if cluster.pid(part) is None]
+        dead = [name for name, part in cluster.parts.items() if cluster.running(part) is None]
         if cluster.state["phase"] == "up" and not dead:
             print(f"The demo in {cluster.dir} is up already.")
             return 0
@@ -218,7 +218,7 @@ def status(cluster: Cluster, _: argparse.Namespace) -> int:
     cluster.require()
     good = True
     for name, part in cluster.parts.items():
-        pid = cluster.pid(part)
+        pid = cluster.running(part)
         good = good and pid is not None
         where = part.get("mount") or part["repo"]
         mounted = ""
@@ -254,8 +254,9 @@ def start(cluster: Cluster, options: argparse.Namespace) -> int:
         names = cluster.names("mds") + cluster.names("cs") + cluster.names("client")
     for name in names:
         part = cluster.part(name)
-        if cluster.pid(part) is not None:
-            print(f"{part['name']} runs already (pid {cluster.pid(part)})")
+        pid = cluster.running(part)
+        if pid is not None:
+            print(f"{part['name']} runs already (pid {pid})")
             continue
         cluster.start(part)
         print(f"started {part['name']} (pid {part['pid']})")

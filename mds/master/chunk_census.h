@@ -1,7 +1,8 @@
 // ChunkCensus: counts the states of all chunks by walking the chunk map in slices.
 //
-// Promises: other work runs between slices; several who ask share one walk; an answer is at most kFresh old.
-// Limits:   the walk costs time in proportion to the chunks; only the admin tool asks for it.
+// Promises: other work runs between slices; several who ask share one walk; an answer is at most
+// kFresh old. Limits:   the walk costs time in proportion to the chunks; only the admin tool asks
+// for it.
 #pragma once
 
 #include <map>
@@ -20,7 +21,7 @@ class ChunkCensus {
   static constexpr std::size_t kSlice = 2000;
 
   struct PerCs {
-    std::uint64_t unique = 0;      // pieces of chunks that could not be read without this CS
+    std::uint64_t unique = 0;  // pieces of chunks that could not be read without this CS
     // Chunks of each state that have a piece here, by ChunkState.
     std::map<ChunkState, std::uint64_t> chunks;
   };
@@ -28,7 +29,7 @@ class ChunkCensus {
     Instant at;
     pb::ChunkStates states;
     std::map<std::uint32_t, PerCs> by_cs;
-    std::uint64_t missing_pieces = 0;   // pieces without a place, whatever the CSs do
+    std::uint64_t missing_pieces = 0;  // pieces without a place, whatever the CSs do
   };
   using Shared = std::shared_ptr<const Count>;
 

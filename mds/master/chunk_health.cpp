@@ -4,12 +4,18 @@ namespace cairn::mds::master {
 
 std::string_view chunk_state_text(ChunkState state) {
   switch (state) {
-    case ChunkState::kHealthy: return "healthy";
-    case ChunkState::kStandby: return "standby";
-    case ChunkState::kDegraded: return "degraded";
-    case ChunkState::kUrgent: return "urgent";
-    case ChunkState::kBlocked: return "blocked";
-    case ChunkState::kOffline: return "offline";
+    case ChunkState::kHealthy:
+      return "healthy";
+    case ChunkState::kStandby:
+      return "standby";
+    case ChunkState::kDegraded:
+      return "degraded";
+    case ChunkState::kUrgent:
+      return "urgent";
+    case ChunkState::kBlocked:
+      return "blocked";
+    case ChunkState::kOffline:
+      return "offline";
   }
   return "unknown";
 }
@@ -34,12 +40,24 @@ ChunkState chunk_state(const pb::Chunk& chunk,
 
 void count(ChunkState state, pb::ChunkStates* counts) {
   switch (state) {
-    case ChunkState::kHealthy: counts->set_healthy(counts->healthy() + 1); break;
-    case ChunkState::kStandby: counts->set_standby(counts->standby() + 1); break;
-    case ChunkState::kDegraded: counts->set_degraded(counts->degraded() + 1); break;
-    case ChunkState::kUrgent: counts->set_urgent(counts->urgent() + 1); break;
-    case ChunkState::kBlocked: counts->set_blocked(counts->blocked() + 1); break;
-    case ChunkState::kOffline: counts->set_offline(counts->offline() + 1); break;
+    case ChunkState::kHealthy:
+      counts->set_healthy(counts->healthy() + 1);
+      break;
+    case ChunkState::kStandby:
+      counts->set_standby(counts->standby() + 1);
+      break;
+    case ChunkState::kDegraded:
+      counts->set_degraded(counts->degraded() + 1);
+      break;
+    case ChunkState::kUrgent:
+      counts->set_urgent(counts->urgent() + 1);
+      break;
+    case ChunkState::kBlocked:
+      counts->set_blocked(counts->blocked() + 1);
+      break;
+    case ChunkState::kOffline:
+      counts->set_offline(counts->offline() + 1);
+      break;
   }
 }
 

@@ -23,7 +23,9 @@ ChunkState state_of(unsigned data, unsigned min, const std::string& pieces) {
   }
   return chunk_state(chunk, [&](std::uint32_t cs) {
     const char letter = pieces[cs - 1025];
-    return letter == 'I' ? CsState::kInactive : letter == 'O' ? CsState::kOffline : CsState::kActive;
+    return letter == 'I'   ? CsState::kInactive
+           : letter == 'O' ? CsState::kOffline
+                           : CsState::kActive;
   });
 }
 

@@ -8,8 +8,7 @@ Task<ClientService::Reply> ClientService::acquire_lease(SessionId session,
                                                         pb::AcquireLease request) {
   const InodeId inode = InodeId::from_raw(request.inode());
   CO_TRY(const pb::InodeRecord present, state::queries::inode(env_.tables, inode));
-  if (request.mode() == pb::LEASE_EXCLUSIVE &&
-      present.attributes().type() != pb::TYPE_REGULAR) {
+  if (request.mode() == pb::LEASE_EXCLUSIVE && present.attributes().type() != pb::TYPE_REGULAR) {
     co_return fail(Code::kInvalidArgument, "only regular files have exclusive leases");
   }
   // Pinned first: it must not be purged while the request stands in line.

@@ -10,6 +10,8 @@ namespace {
 
 // A piece is expected to take this at least; chunks of small files never fill their pieces.
 constexpr ByteCount kPieceRoom = 4_MiB;
+constexpr Duration kPatience = 3s;
+constexpr Duration kPatienceStep = 50ms;
 
 placement::Domain domain_of(pb::DomainLevel level) {
   return level == pb::DOMAIN_DISK ? placement::Domain::kDisk : placement::Domain::kHost;
@@ -32,7 +34,7 @@ Task<ClientService::Reply> ClientService::mutate(SessionId session, pb::ClientRe
   }
   pb::ClientMutation mutation;
   if (request.has_open_chunk()) {
-    const Status placed = place(request.open_chunk(), &mutation);
+    const Status placed = co_await place(&request.open_chunk(), &mutation);
     if (!placed.has_value()) {
       pb::ClientReply refused;
       fill_error(placed.error(), refused.mutable_error());
@@ -58,13 +60,17 @@ Task<ClientService::Reply> ClientService::mutate(SessionId session, pb::ClientRe
 }
 
 // Chooses places when the chunk does not exist yet. kNoSpace when there are fewer than the minimum.
-Status ClientService::place(const pb::OpenChunk& request, pb::ClientMutation* mutation) {
-  const InodeId inode = InodeId::from_raw(request.inode());
+// Right after a start of the master most chunk servers are only about to be heard: it waits for
+// them a little, so that chunks are not born degraded for nothing.
+Task<Status> ClientService::place(const pb::OpenChunk* request, pb::ClientMutation* mutation) {
+  const InodeId inode = InodeId::from_raw(request->inode());
   const Result<pb::InodeRecord> record = state::queries::inode(env_.tables, inode);
-  if (!record.has_value()) return {};  // the state machine refuses it with the right words
-  TRY(const pb::GetChunksReply present,
-      state::queries::chunks(env_.tables, inode, request.index(), 1));
-  if (present.chunks_size() != 0 && present.chunks(0).index() == request.index()) return {};
+  if (!record.has_value()) co_return Status();  // the state machine refuses it with the right words
+  CO_TRY(const pb::GetChunksReply present,
+         state::queries::chunks(env_.tables, inode, request->index(), 1));
+  if (present.chunks_size() != 0 && present.chunks(0).index() == request->index()) {
+    co_return Status();
+  }
   const pb::Encoding& encoding =
       record->has_layout() ? record->layout().encoding() : record->policy().encoding();
   const placement::Request wanted{.pieces = encoding.data() + encoding.parity(),
@@ -73,17 +79,21 @@ Status ClientService::place(const pb::OpenChunk& request, pb::ClientMutation* mu
                                   .domain = domain_of(record->policy().failure_domain()),
                                   .piece_bytes = kPieceRoom,
                                   .seed = env_.runtime.random()};
-  const placement::Plan plan =
-      placement::plan(parts_.cs_board.candidates(env_.runtime.now()), wanted);
+  placement::Plan plan = placement::plan(parts_.cs_board.candidates(env_.runtime.now()), wanted);
+  while (plan.places.size() < wanted.pieces && !env_.stopping &&
+         parts_.cs_board.awaits_any(env_.runtime.now(), kPatience)) {
+    co_await runtime::sleep_for(env_.runtime, kPatienceStep);
+    plan = placement::plan(parts_.cs_board.candidates(env_.runtime.now()), wanted);
+  }
   if (!plan.enough(wanted)) {
-    return fail(Code::kNoSpace, "no place for a new chunk: " + plan.explain(wanted));
+    co_return fail(Code::kNoSpace, "no place for a new chunk: " + plan.explain(wanted));
   }
   for (std::size_t i = 0; i < plan.places.size(); ++i) {
     pb::Placement* place = mutation->add_placement();
     place->set_piece(static_cast<std::uint32_t>(i));
     place->set_cs_id(plan.places[i].raw());
   }
-  return {};
+  co_return Status();
 }
 
 void ClientService::after_mutation(SessionId session, const pb::ClientRequest& request,

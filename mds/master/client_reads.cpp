@@ -27,9 +27,12 @@ Task<ClientService::Reply> ClientService::read(SessionId session, pb::ClientRequ
     case Op::kGetAttr:
       reply = co_await get_attr(session, InodeId::from_raw(request.get_attr().inode()));
       co_return reply;
-    case Op::kReadDir: co_return read_dir(session, request.read_dir());
-    case Op::kGetChunks: co_return get_chunks(request.get_chunks());
-    case Op::kStatFs: co_return stat_fs();
+    case Op::kReadDir:
+      co_return read_dir(session, request.read_dir());
+    case Op::kGetChunks:
+      co_return get_chunks(request.get_chunks());
+    case Op::kStatFs:
+      co_return stat_fs();
     case Op::kReadLink: {
       CO_TRY(pb::InodeRecord record,
              state::queries::inode(env_.tables, InodeId::from_raw(request.read_link().inode())));
@@ -53,7 +56,8 @@ Task<ClientService::Reply> ClientService::read(SessionId session, pb::ClientRequ
       *reply->mutable_list_xattr() = std::move(names);
       co_return reply;
     }
-    default: co_return fail(Code::kUnsupported, "this MDS does not know the request");
+    default:
+      co_return fail(Code::kUnsupported, "this MDS does not know the request");
   }
 }
 
@@ -93,7 +97,8 @@ ClientService::Reply ClientService::read_dir(SessionId session, const pb::ReadDi
   bounded.set_limit(std::clamp<std::uint32_t>(request.limit(), 1, kReadDirEntriesMax));
   TRY(pb::ReadDirReply listed, state::queries::read_dir(env_.tables, bounded));
   for (pb::ReadDirReply::Entry& entry : *listed.mutable_entries()) {
-    // Attributes that somebody else may have delayed are left out: whoever needs them asks get_attr.
+    // Attributes that somebody else may have delayed are left out: whoever needs them asks
+    // get_attr.
     if (!entry.has_attributes() || entry.type() != pb::TYPE_REGULAR) continue;
     if (held_by_other(session, InodeId::from_raw(entry.inode()))) entry.clear_attributes();
   }

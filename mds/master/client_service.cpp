@@ -19,8 +19,9 @@ Task<Result<net::Payload>> ClientService::serve(std::shared_ptr<Connection> conn
   co_return answer;
 }
 
-// Requests that need no session first; every other one renews the session it names. Nothing suspends before
-// the request is in its queue (a lease line, the log), so requests of one channel keep their order.
+// Requests that need no session first; every other one renews the session it names. Nothing
+// suspends before the request is in its queue (a lease line, the log), so requests of one channel
+// keep their order.
 Task<ClientService::Reply> ClientService::dispatch(std::shared_ptr<Connection> connection,
                                                    pb::ClientRequest request) {
   using Op = pb::ClientRequest;
@@ -44,16 +45,22 @@ Task<ClientService::Reply> ClientService::dispatch(std::shared_ptr<Connection> c
   }
   session->last_heard = env_.runtime.now();
   switch (op) {
-    case Op::kCloseSession: reply = co_await close_session(id); break;
+    case Op::kCloseSession:
+      reply = co_await close_session(id);
+      break;
     case Op::kKeepAlive:
       parts_.sessions.keep_alive(*session, request.keep_alive(), env_.runtime.now());
       reply = pb::ClientReply();
       break;
-    case Op::kReclaim: reply = reclaim(id, request.reclaim()); break;
+    case Op::kReclaim:
+      reply = reclaim(id, request.reclaim());
+      break;
     case Op::kAcquireLease:
       reply = co_await acquire_lease(id, std::move(*request.mutable_acquire_lease()));
       break;
-    case Op::kUnpin: reply = unpin(id, request.unpin()); break;
+    case Op::kUnpin:
+      reply = unpin(id, request.unpin());
+      break;
     case Op::kReleaseLease:
       if (request.seq() == 0) {
         reply = release_shared(id, request.release_lease());
@@ -61,12 +68,21 @@ Task<ClientService::Reply> ClientService::dispatch(std::shared_ptr<Connection> c
         reply = co_await release_exclusive(id, std::move(request));
       }
       break;
-    case Op::kSetAttr: case Op::kMakeNode: case Op::kLink: case Op::kUnlink: case Op::kRename:
-    case Op::kSetXattr: case Op::kRemoveXattr: case Op::kOpenChunk: case Op::kDropPieces:
+    case Op::kSetAttr:
+    case Op::kMakeNode:
+    case Op::kLink:
+    case Op::kUnlink:
+    case Op::kRename:
+    case Op::kSetXattr:
+    case Op::kRemoveXattr:
+    case Op::kOpenChunk:
+    case Op::kDropPieces:
     case Op::kCommitFile:
       reply = co_await mutate(id, std::move(request));
       break;
-    default: reply = co_await read(id, std::move(request)); break;
+    default:
+      reply = co_await read(id, std::move(request));
+      break;
   }
   co_return reply;
 }

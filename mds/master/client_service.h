@@ -2,7 +2,8 @@
 // docs/protocols/namespace.md. Reads are answered from the tables, mutations go through the log.
 //
 // Requires: the loop thread; requests under way end before it dies (the channels are joined first).
-// Errors:   those of mutations are part of the ClientReply; others, and failures of the log itself, are the error
+// Errors:   those of mutations are part of the ClientReply; others, and failures of the log itself,
+// are the error
 //           of the channel's reply.
 #pragma once
 
@@ -42,7 +43,8 @@ class ClientService {
   Task<Reply> dispatch(std::shared_ptr<Connection> connection, pb::ClientRequest request);
   // client_sessions.cpp
   Task<Reply> open_session(std::shared_ptr<Connection> connection, pb::OpenSession request);
-  Reply resume_session(const std::shared_ptr<Connection>& connection, const pb::OpenSession& request);
+  Reply resume_session(const std::shared_ptr<Connection>& connection,
+                       const pb::OpenSession& request);
   Task<Reply> close_session(SessionId session);
   Reply reclaim(SessionId session, const pb::Reclaim& request);
   Reply list_host_sessions(const pb::ListHostSessions& request) const;
@@ -60,15 +62,17 @@ class ClientService {
   Task<Reply> acquire_lease(SessionId session, pb::AcquireLease request);
   Reply acquired(SessionId session, const pb::AcquireLease& request);
   Task<Status> make_whole(pb::InodeRecord record);
-  static Task<void> settle_release(ClientService* self, SessionId session, pb::ReleaseLease release);
+  static Task<void> settle_release(ClientService* self, SessionId session,
+                                   pb::ReleaseLease release);
   Task<Reply> release_exclusive(SessionId session, pb::ClientRequest request);
   Reply release_shared(SessionId session, const pb::ReleaseLease& request);
   Reply unpin(SessionId session, const pb::Unpin& request);
   // client_mutations.cpp
   Task<Reply> mutate(SessionId session, pb::ClientRequest request);
   Task<Reply> propose(pb::ClientMutation mutation);
-  Status place(const pb::OpenChunk& request, pb::ClientMutation* mutation);
-  void after_mutation(SessionId session, const pb::ClientRequest& request, const pb::ClientReply& reply);
+  Task<Status> place(const pb::OpenChunk* request, pb::ClientMutation* mutation);
+  void after_mutation(SessionId session, const pb::ClientRequest& request,
+                      const pb::ClientReply& reply);
 
   Environment env_;
   Parts parts_;

@@ -58,8 +58,8 @@ ClientService::Reply ClientService::resume_session(const std::shared_ptr<Connect
   return reply;
 }
 
-// The client flushed everything: what is left (leases it kept for its cache) needs no recovery, so this is
-// quick; it is bounded all the same.
+// The client flushed everything: what is left (leases it kept for its cache) needs no recovery, so
+// this is quick; it is bounded all the same.
 Task<ClientService::Reply> ClientService::close_session(SessionId session) {
   parts_.ender.begin(session, "it was unmounted", false);
   const Deadline deadline = env_.runtime.after(env_.settings.cs_call);

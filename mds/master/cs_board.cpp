@@ -4,9 +4,12 @@ namespace cairn::mds::master {
 
 std::string_view cs_state_text(CsState state) {
   switch (state) {
-    case CsState::kActive: return "active";
-    case CsState::kInactive: return "inactive";
-    case CsState::kOffline: return "offline";
+    case CsState::kActive:
+      return "active";
+    case CsState::kInactive:
+      return "inactive";
+    case CsState::kOffline:
+      return "offline";
   }
   return "unknown";
 }
@@ -56,6 +59,14 @@ CsState CsBoard::state(const CsEntry& entry, Instant now) const {
 CsState CsBoard::state_of(std::uint32_t cs_id, Instant now) const {
   const CsEntry* entry = find(cs_id);
   return entry == nullptr ? CsState::kOffline : state(*entry, now);
+}
+
+bool CsBoard::awaits_any(Instant now, Duration patience) const {
+  for (const auto& [id, entry] : entries_) {
+    const bool heard = entry.registered && entry.statistics.space_bytes() != 0;
+    if (!heard && now - entry.last_seen < patience) return true;
+  }
+  return false;
 }
 
 void CsBoard::forgive(Duration gap) {

@@ -1,6 +1,7 @@
 // CsBoard: what the master knows of the chunk servers: the table's records plus heartbeats.
 //
-// States: active (heard within cs_inactive_after), inactive (silent for longer, or never heard since
+// States: active (heard within cs_inactive_after), inactive (silent for longer, or never heard
+// since
 //         the master started), offline (silent for cs_offline_after, or its disk failed).
 // Pure memory: time enters as an argument.
 #pragma once
@@ -24,12 +25,12 @@ std::string_view cs_state_text(CsState state);
 struct CsEntry {
   pb::CsRecord record;
   pb::CsStatistics statistics;
-  std::string failure;           // its disk failed: why
+  std::string failure;  // its disk failed: why
   std::string version;
-  bool registered = false;       // in this life of the master
-  Instant last_seen;             // start of the master when it was never heard
-  CsState reported = CsState::kInactive;   // the state the last event told
-  RateWindow<2> rates;           // bytes read, bytes written
+  bool registered = false;                // in this life of the master
+  Instant last_seen;                      // start of the master when it was never heard
+  CsState reported = CsState::kInactive;  // the state the last event told
+  RateWindow<2> rates;                    // bytes read, bytes written
 };
 
 class CsBoard {
@@ -44,9 +45,13 @@ class CsBoard {
   const std::map<std::uint32_t, CsEntry>& all() const { return entries_; }
 
   void registered(std::uint32_t cs_id, std::string version, Instant now);
-  void heartbeat(std::uint32_t cs_id, pb::CsStatistics statistics, std::string failure, Instant now);
+  void heartbeat(std::uint32_t cs_id, pb::CsStatistics statistics, std::string failure,
+                 Instant now);
   CsState state(const CsEntry& entry, Instant now) const;
   CsState state_of(std::uint32_t cs_id, Instant now) const;
+  // Is a CS that was never heard known for less than `patience`? Right after a start it may come
+  // any moment.
+  bool awaits_any(Instant now, Duration patience) const;
   // The process was stopped for `gap`: nobody could be heard.
   void forgive(Duration gap);
 

@@ -21,11 +21,11 @@ struct Settings {
   net::Credentials credentials;
   Duration lease = std::chrono::milliseconds(limits::kLeaseMsDefault);
   Duration heartbeat = 1s;
-  Duration cs_inactive_after = 4s;     // three heartbeats missed
+  Duration cs_inactive_after = 4s;  // three heartbeats missed
   Duration cs_offline_after = 5min;
-  Duration cs_call = 3s;               // one Seal or Resolve
-  Duration recall_repeat = 5s;         // a recall is sent again after this
-  Duration background_step = 1s;       // expiry, liveness, purging
+  Duration cs_call = 3s;          // one Seal or Resolve
+  Duration recall_repeat = 5s;    // a recall is sent again after this
+  Duration background_step = 1s;  // expiry, liveness, purging
 };
 
 struct Environment {
@@ -34,9 +34,9 @@ struct Environment {
   observe::Log& log;
   const kv::Reader& tables;
   Commands& commands;
-  runtime::TaskGroup& tasks;           // joined by Master::stop()
+  runtime::TaskGroup& tasks;  // joined by Master::stop()
   const Settings& settings;
-  const bool& stopping;                // loops end when it turns true
+  const bool& stopping;  // loops end when it turns true
 };
 
 }  // namespace cairn::mds::master

@@ -5,10 +5,13 @@ namespace cairn::mds::master {
 namespace {
 const char* severity_text(observe::Severity severity) {
   switch (severity) {
-    case observe::Severity::kWarning: return "WRN";
-    case observe::Severity::kError: return "ERR";
+    case observe::Severity::kWarning:
+      return "WRN";
+    case observe::Severity::kError:
+      return "ERR";
     case observe::Severity::kDebug:
-    case observe::Severity::kInfo: return "INF";
+    case observe::Severity::kInfo:
+      return "INF";
   }
   return "INF";
 }

@@ -1,4 +1,5 @@
-// EventWriter: what happened in the cluster, for people: into the log (get-event) and the daemon's lines.
+// EventWriter: what happened in the cluster, for people: into the log (get-event) and the daemon's
+// lines.
 //
 // Limits:   kQueueMax events wait; more are only logged as lines.
 // Requires: the loop thread; spawn run() into the task group of the environment; stop() ends it.

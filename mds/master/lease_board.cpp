@@ -59,6 +59,14 @@ void LeaseBoard::drop_session(SessionId session) {
   connected(session);  // its recall loops find that they are not needed
 }
 
+void LeaseBoard::session_gone(SessionId session) {
+  for (const InodeId inode : core_.exclusive_of(session)) refresh(inode);
+}
+
+void LeaseBoard::forgive(Duration gap) {
+  for (auto& [key, recall] : recalls_) recall.since = recall.since + gap;
+}
+
 void LeaseBoard::refresh(InodeId inode) { carry_out(core_.refresh(inode, table_holder(inode))); }
 
 void LeaseBoard::withhold_exclusive(bool withheld) {
@@ -101,8 +109,8 @@ void LeaseBoard::recall(const RecallEffect& effect) {
     at->second.wake.set(true);
     return;
   }
-  recalls_.emplace(key, Recall{.since = env_.runtime.now(),
-                               .wake = runtime::Completion<bool>(env_.runtime)});
+  recalls_.emplace(
+      key, Recall{.since = env_.runtime.now(), .wake = runtime::Completion<bool>(env_.runtime)});
   env_.tasks.spawn(recall_loop(this, effect.inode, effect.session));
 }
 
@@ -133,7 +141,8 @@ Task<void> LeaseBoard::recall_loop(LeaseBoard* self, InodeId inode, SessionId se
     runtime::Completion<bool> wake = state.wake;
     const bool sent = co_await self->recall_once(inode, session, keep);
     // Not connected: a new connection wakes this loop.
-    if (!sent) self->env_.log.debug("recall of inode {} waits for session {}", inode.raw(), session.raw());
+    if (!sent)
+      self->env_.log.debug("recall of inode {} waits for session {}", inode.raw(), session.raw());
     const Deadline next = self->env_.runtime.after(self->env_.settings.recall_repeat);
     co_await wake.wait_until(std::min(next, end));
   }

@@ -1,10 +1,12 @@
-// LeaseBoard: carries out what LeaseCore decides: grants through the log, recalls down the sessions'
-// channels, waiting requests.
+// LeaseBoard: carries out what LeaseCore decides: grants through the log, recalls down the
+// sessions' channels, waiting requests.
 //
-// Promises: a recall is repeated until it is answered; a holder that does not answer within the lease time loses
+// Promises: a recall is repeated until it is answered; a holder that does not answer within the
+// lease time loses
 //           its session. An exclusive lease is granted only when no chunk of the inode is open.
 // Requires: the loop thread; stop() before the task group of the environment is joined.
-// Errors:   kTimeout (twice the lease time in line), kCancelled, kSessionGone, and those of GrantLease.
+// Errors:   kTimeout (twice the lease time in line), kCancelled, kSessionGone, and those of
+// GrantLease.
 #pragma once
 
 #include <functional>
@@ -24,7 +26,8 @@ namespace cairn::mds::master {
 class LeaseBoard {
  public:
   using OnUnanswered = std::function<void(SessionId session, InodeId inode)>;
-  LeaseBoard(Environment env, SessionBoard& sessions, Recovery& recovery, OnUnanswered on_unanswered)
+  LeaseBoard(Environment env, SessionBoard& sessions, Recovery& recovery,
+             OnUnanswered on_unanswered)
       : env_(env),
         sessions_(sessions),
         recovery_(recovery),
@@ -39,6 +42,10 @@ class LeaseBoard {
   void reclaim_shared(InodeId inode, SessionId session);
   // Shared leases and waiting requests of the session go. Exclusive ones stay until refresh().
   void drop_session(SessionId session);
+  // The session is gone from the tables: whoever waits for what it held goes on.
+  void session_gone(SessionId session);
+  // The process was stopped for `gap`: no holder could answer.
+  void forgive(Duration gap);
   // The log changed the exclusive holder.
   void refresh(InodeId inode);
   // While withheld, nothing is granted exclusively (shared holders may be unknown after a restart).

@@ -213,6 +213,15 @@ bool LeaseCore::is_recalled(InodeId inode, SessionId session, pb::LeaseMode* kee
   return true;
 }
 
+std::vector<InodeId> LeaseCore::exclusive_of(SessionId session) const {
+  std::vector<InodeId> held;
+  for (const auto& [inode, at] : inodes_) {
+    if (at.exclusive == session) held.push_back(inode);
+  }
+  std::sort(held.begin(), held.end());
+  return held;
+}
+
 std::uint64_t LeaseCore::shared_count(SessionId session) const {
   const auto of = shared_of_.find(session);
   return of == shared_of_.end() ? 0 : of->second.size();

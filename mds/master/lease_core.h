@@ -1,9 +1,11 @@
-// LeaseCore: who may hold which inode, as a value: inputs in, effects out. Pure: no log, no channel,
-// no clock; LeaseBoard carries the effects out.
+// LeaseCore: who may hold which inode, as a value: inputs in, effects out. Pure: no log, no
+// channel, no clock; LeaseBoard carries the effects out.
 //
-// Owns:     shared holders and waiters of each inode; pins. The exclusive holder is a fact of the tables:
+// Owns:     shared holders and waiters of each inode; pins. The exclusive holder is a fact of the
+// tables:
 //           whoever calls passes it (`table_holder`) when an entry is made or the log changed it.
-// Promises: never two conflicting holders; waiters of an inode are served first come, first served; a waiter
+// Promises: never two conflicting holders; waiters of an inode are served first come, first served;
+// a waiter
 //           whose turn cannot come yet has every conflicting holder recalled; no waiter is lost.
 // Limits:   an entry lives only while it has shared holders, waiters or a log operation under way.
 #pragma once
@@ -22,11 +24,12 @@ namespace cairn::mds::master {
 
 using Ticket = std::uint64_t;
 
-// kLook: nobody else holds it exclusively at one moment (get_attr of another session); grants nothing.
+// kLook: nobody else holds it exclusively at one moment (get_attr of another session); grants
+// nothing.
 enum class Want : std::uint8_t { kLook, kShared, kExclusive };
 
 struct LeaseRequest {
-  Ticket ticket = 0;   // unique
+  Ticket ticket = 0;  // unique
   InodeId inode;
   SessionId session;
   Want want = Want::kLook;
@@ -40,10 +43,10 @@ struct RecallEffect {
 };
 
 struct LeaseEffects {
-  std::vector<RecallEffect> recalls;        // ask these holders to give back
-  std::vector<Ticket> served;               // looks and shared grants that are done, and exclusive ones
-                                            // of a session that held it already
-  std::vector<LeaseRequest> to_log;         // grant through the log, then finish_grant()
+  std::vector<RecallEffect> recalls;  // ask these holders to give back
+  std::vector<Ticket> served;         // looks and shared grants that are done, and exclusive ones
+                                      // of a session that held it already
+  std::vector<LeaseRequest> to_log;   // grant through the log, then finish_grant()
   void append(LeaseEffects other);
 };
 
@@ -75,6 +78,8 @@ class LeaseCore {
 
   // Does the recall still stand?
   bool is_recalled(InodeId inode, SessionId session, pb::LeaseMode* keep) const;
+  // Inodes with an entry that this session holds exclusively.
+  std::vector<InodeId> exclusive_of(SessionId session) const;
   std::uint64_t shared_count(SessionId session) const;
   std::vector<SessionId> shared_holders(InodeId inode) const;
   std::size_t waiting(InodeId inode) const;

@@ -32,9 +32,8 @@ TEST(LeaseCore, RecallsEverySharedHolderForAWriter) {
   (void)core.request(want(3, 3, Want::kShared), kNobody);
   const LeaseEffects asked = core.request(want(4, 3, Want::kExclusive), kNobody);
   EXPECT_TRUE(asked.to_log.empty());
-  EXPECT_EQ(asked.recalls,
-            (std::vector<RecallEffect>{{kFile, session(1), pb::LEASE_NONE},
-                                       {kFile, session(2), pb::LEASE_NONE}}));
+  EXPECT_EQ(asked.recalls, (std::vector<RecallEffect>{{kFile, session(1), pb::LEASE_NONE},
+                                                      {kFile, session(2), pb::LEASE_NONE}}));
   EXPECT_TRUE(core.release_shared(kFile, session(1)).to_log.empty());
   const LeaseEffects ready = core.release_shared(kFile, session(2));
   ASSERT_EQ(ready.to_log.size(), 1U);
@@ -55,8 +54,7 @@ TEST(LeaseCore, ServesFirstComeFirstServed) {
   const LeaseEffects granted = core.finish_grant(writer.to_log[0], session(2));
   EXPECT_EQ(granted.recalls, (std::vector<RecallEffect>{{kFile, session(2), pb::LEASE_SHARED}}));
   core.begin_release(kFile, session(2));
-  const LeaseEffects released =
-      core.finish_release(kFile, session(2), pb::LEASE_SHARED, kNobody);
+  const LeaseEffects released = core.finish_release(kFile, session(2), pb::LEASE_SHARED, kNobody);
   EXPECT_EQ(released.served, std::vector<Ticket>{3});
   EXPECT_EQ(core.shared_holders(kFile).size(), 2U);
 }
@@ -102,19 +100,32 @@ TEST(LeaseCore, ForgetsRecallsThatNobodyNeeds) {
   EXPECT_FALSE(core.is_recalled(kFile, session(1), &keep));
 }
 
-// A world around the core: a table of exclusive holders, a log that answers late, holders that answer
-// recalls late. Checks after every step that no two holders conflict, at the end that nobody waits.
+// A world around the core: a table of exclusive holders, a log that answers late, holders that
+// answer recalls late. Checks after every step that no two holders conflict, at the end that nobody
+// waits.
 class RandomWorld {
  public:
   explicit RandomWorld(std::uint64_t seed) : prng_(seed) {}
 
   void step() {
     switch (prng_.below(8)) {
-      case 0: case 1: case 2: ask(); break;
-      case 3: answer_recall(); break;
-      case 4: finish_log(); break;
-      case 5: give_back(); break;
-      case 6: cancel(); break;
+      case 0:
+      case 1:
+      case 2:
+        ask();
+        break;
+      case 3:
+        answer_recall();
+        break;
+      case 4:
+        finish_log();
+        break;
+      case 5:
+        give_back();
+        break;
+      case 6:
+        cancel();
+        break;
       default:
         if (prng_.chance(30)) end_session();
         break;
@@ -134,8 +145,8 @@ class RandomWorld {
  private:
   struct LogWork {
     bool grant = false;
-    LeaseRequest request;               // grant
-    InodeId file;                       // release
+    LeaseRequest request;  // grant
+    InodeId file;          // release
     SessionId of;
     pb::LeaseMode keep = pb::LEASE_NONE;
   };
@@ -145,7 +156,8 @@ class RandomWorld {
   }
   void carry_out(const LeaseEffects& effects) {
     for (const Ticket ticket : effects.served) serve(ticket);
-    for (const LeaseRequest& request : effects.to_log) log_.push_back({.grant = true, .request = request, .file = {}, .of = {}});
+    for (const LeaseRequest& request : effects.to_log)
+      log_.push_back({.grant = true, .request = request, .file = {}, .of = {}});
     for (const RecallEffect& recall : effects.recalls) recalls_.push_back(recall);
   }
   void serve(Ticket ticket) {
@@ -165,7 +177,8 @@ class RandomWorld {
     }
   }
   void ask() {
-    const LeaseRequest request{.ticket = ++last_, .inode = inode(1 + prng_.below(3)),
+    const LeaseRequest request{.ticket = ++last_,
+                               .inode = inode(1 + prng_.below(3)),
                                .session = session(1 + prng_.below(4)),
                                .want = static_cast<Want>(prng_.below(3))};
     waiting_[request.ticket] = request;
@@ -196,7 +209,8 @@ class RandomWorld {
     const LogWork work = log_.front();  // the log keeps order
     log_.pop_front();
     if (work.grant) {
-      const bool refused = holder(work.request.inode).valid() || ended_.contains(work.request.session);
+      const bool refused =
+          holder(work.request.inode).valid() || ended_.contains(work.request.session);
       if (!refused) {
         table_[work.request.inode] = work.request.session;
         shared_.erase({work.request.inode, work.request.session});

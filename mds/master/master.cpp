@@ -6,21 +6,28 @@ namespace cairn::mds::master {
 
 using observe::Severity;
 
-Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& log,
-               kv::Kv& tables, replication::LogStore& store, Options options)
+Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& log, kv::Kv& tables,
+               replication::LogStore& store, Options options)
     : runtime_(runtime),
       tables_(tables),
       store_(store),
       options_(std::move(options)),
       tasks_(runtime),
       doors_(runtime),
+      made_(runtime),
       applier_(runtime, log, tables, store, options_.tables),
-      log_(runtime, store,
-           [this](const std::vector<replication::Entry>& batch) { return applier_.apply(batch); },
-           options_.on_failure),
+      log_(
+          runtime, store,
+          [this](const std::vector<replication::Entry>& batch) { return applier_.apply(batch); },
+          options_.on_failure),
       commands_(runtime, log_),
-      env_{.runtime = runtime, .network = network, .log = log, .tables = tables,
-           .commands = commands_, .tasks = tasks_, .settings = options_.settings,
+      env_{.runtime = runtime,
+           .network = network,
+           .log = log,
+           .tables = tables,
+           .commands = commands_,
+           .tasks = tasks_,
+           .settings = options_.settings,
            .stopping = stopping_},
       cs_board_(options_.settings.cs_inactive_after, options_.settings.cs_offline_after),
       links_(runtime, network, options_.settings.credentials),
@@ -34,10 +41,10 @@ Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& l
       events_(env_),
       ender_(env_, sessions_, pins_, leases_, recovery_,
              [this](const Session& gone, std::string reason) {
-               events_.write("CLN", Severity::kInfo,
-                             fmt::format("session {} of client {} at {} ended: {}",
-                                         gone.record.id(), gone.record.client_id(),
-                                         gone.record.request().host(), reason));
+               events_.write(
+                   "CLN", Severity::kInfo,
+                   fmt::format("session {} of client {} at {} ended: {}", gone.record.id(),
+                               gone.record.client_id(), gone.record.request().host(), reason));
                end_grace_if_known();
                purger_.poke();
              }),
@@ -60,10 +67,11 @@ Status Master::start() {
   last_step_ = started_;
   log_.start();
   if (applier_.applied_slot() == Slot()) {
-    // The first command of an empty log: everything later is proposed, and so applied, after it.
-    tasks_.spawn(ensure_cluster(this));
+    // The first command of an empty log: whatever is proposed later is applied after it.
+    tasks_.spawn(make_cluster(this));
   } else {
     TRY_VOID(load());
+    made_.set(Status());
   }
   tasks_.spawn(run_background(this));
   tasks_.spawn(EventWriter::run(&events_));
@@ -71,7 +79,12 @@ Status Master::start() {
   return {};
 }
 
-Task<void> Master::ensure_cluster(Master* self) {
+Task<Status> Master::ready() {
+  Status made = co_await made_.wait();
+  co_return made;
+}
+
+Task<void> Master::make_cluster(Master* self) {
   pb::Command command;
   command.mutable_init_cluster()->set_cluster_id(self->options_.settings.cluster_id.raw());
   command.mutable_init_cluster()->set_name(self->options_.settings.cluster);
@@ -79,9 +92,8 @@ Task<void> Master::ensure_cluster(Master* self) {
   if (made.has_value()) {
     self->events_.write("MDS", Severity::kInfo,
                         fmt::format("cluster {} was made", self->options_.settings.cluster));
-    co_return;
   }
-  if (!self->stopping_) self->options_.on_failure(made.error());
+  self->made_.set(made.has_value() ? Status() : Status(fail(made.error())));
 }
 
 Status Master::load() {
@@ -157,6 +169,7 @@ void Master::step(Instant now) {
     env_.log.warning("this MDS stood still for {:.1f} s", static_cast<double>(gap.count()) * 1e-9);
     sessions_.forgive(gap);
     cs_board_.forgive(gap);
+    leases_.forgive(gap);
   }
   const auto statistics = log_.statistics();
   log_rates_.add(now, {static_cast<std::uint64_t>(statistics.busy.count()), statistics.commands});
@@ -198,6 +211,7 @@ Task<Status> Master::stop() {
   co_await links_.stop();
   co_await tasks_.join();
   co_await doors_.join();
+  co_await links_.stop();  // what a task under way opened meanwhile
   Status flushed = co_await applier_.stop();
   co_return flushed;
 }

@@ -1,10 +1,12 @@
 // Master: the brain of a cluster: its tables behind the log, and the memory and loops around them.
 //
-// Owns:     SingleLog, Applier, sessions, leases, CS liveness, recovery, purging, events; the channels of
+// Owns:     SingleLog, Applier, sessions, leases, CS liveness, recovery, purging, events; the
+// channels of
 //           clients it accepted.
-// Promises: the same object serves the daemon and the simulator: it knows only Runtime, Network, Kv, LogStore.
-// Requires: the loop thread; start() first; co_await stop() before it dies. `tables` and `store` outlive it.
-// Errors:   start(): kCorrupt, kDiskFailed (log or tables cannot be trusted).
+// Promises: the same object serves the daemon and the simulator: it knows only Runtime, Network,
+// Kv, LogStore. Requires: the loop thread; start() first; co_await stop() before it dies. `tables`
+// and `store` outlive it. Errors:   start(): kCorrupt, kDiskFailed (log or tables cannot be
+// trusted).
 #pragma once
 
 #include <functional>
@@ -32,8 +34,10 @@ class Master {
          replication::LogStore& store, Options options);
   ~Master();
 
-  // Replays the log, makes the cluster if the log is empty, begins to serve.
+  // Replays the log and begins its loops. Also after an error: stop().
   Status start();
+  // After start(): the tables have a cluster. To be awaited once, before the first request.
+  Task<Status> ready();
   // A client connected (the listener's OnAccept).
   void accept(std::unique_ptr<net::Stream> stream);
   // Closes the channels, finishes what is in the log's queue, flushes the tables.
@@ -58,7 +62,7 @@ class Master {
 
  private:
   Status load();
-  static Task<void> ensure_cluster(Master* self);
+  static Task<void> make_cluster(Master* self);
   static Task<void> serve_client(Master* self, std::unique_ptr<net::Stream> stream);
   static Task<void> run_background(Master* self);
   void step(Instant now);
@@ -75,8 +79,9 @@ class Master {
   Instant started_;
   Instant last_step_;
 
-  runtime::TaskGroup tasks_;         // loops and work for clients
-  runtime::TaskGroup doors_;         // one task per client channel
+  runtime::TaskGroup tasks_;  // loops and work for clients
+  runtime::TaskGroup doors_;  // one task per client channel
+  runtime::Completion<Status> made_;
   std::set<Connection*> open_;
   replication::Applier applier_;
   replication::SingleLog log_;
@@ -93,7 +98,7 @@ class Master {
   Purger purger_;
   ChunkCensus census_;
   ClientService clients_;
-  RateWindow<2> log_rates_;          // busy ns, commands
+  RateWindow<2> log_rates_;  // busy ns, commands
 };
 
 }  // namespace cairn::mds::master

@@ -1,4 +1,5 @@
-// A master, fake clients and fake chunk servers over MemNetwork on virtual time. For tests of this folder.
+// A master, fake clients and fake chunk servers over MemNetwork on virtual time. For tests of this
+// folder.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -110,7 +111,8 @@ class FakeClient {
     if (size != 0) request.mutable_release_lease()->mutable_update()->set_size(size);
     return request;
   }
-  static pb::ClientRequest open_chunk(std::uint64_t inode, std::uint64_t epoch, std::uint32_t touch) {
+  static pb::ClientRequest open_chunk(std::uint64_t inode, std::uint64_t epoch,
+                                      std::uint32_t touch) {
     pb::ClientRequest request;
     request.mutable_open_chunk()->set_inode(inode);
     request.mutable_open_chunk()->set_epoch(epoch);
@@ -182,6 +184,8 @@ class FakeCs {
   std::vector<pb::SealReply::Undecided> undecided;
   std::vector<pb::Seal> seals;
   std::vector<pb::Resolve> resolves;
+  std::vector<pb::Prepare> prepares;
+  bool absent = false;  // it never heard of the piece
 
  private:
   static Task<void> serve(FakeCs* self, std::unique_ptr<net::Stream> stream) {
@@ -197,7 +201,12 @@ class FakeCs {
   }
   static Task<Result<net::Payload>> answer(FakeCs* self, std::uint16_t op, net::Payload request) {
     net::Payload payload;
-    if (op == pb::OP_SEAL) {
+    if (op == pb::OP_SEAL && self->absent) co_return fail(Code::kPieceMissing);
+    if (op == pb::OP_PREPARE) {
+      pb::Prepare prepare;
+      EXPECT_TRUE(prepare.ParseFromString(request.meta));
+      self->prepares.push_back(prepare);
+    } else if (op == pb::OP_SEAL) {
       pb::Seal seal;
       EXPECT_TRUE(seal.ParseFromString(request.meta));
       self->seals.push_back(seal);
@@ -242,9 +251,11 @@ class MasterTest : public ::testing::Test {
     master_ = std::make_unique<Master>(runtime_, network_, *log_, tables_, store_, options);
     const Status started = master_->start();
     ASSERT_TRUE(started.has_value()) << started.error().to_string();
-    auto listener = network_.listen(kDoor, [this](std::unique_ptr<net::Stream> stream) {
-      master_->accept(std::move(stream));
-    });
+    Outcome<Status> ready(group_, master_->ready());
+    ASSERT_TRUE(runtime_.run_until([&] { return ready.done(); }, 10s));
+    ASSERT_TRUE(ready.value().has_value()) << ready.value().error().to_string();
+    auto listener = network_.listen(
+        kDoor, [this](std::unique_ptr<net::Stream> stream) { master_->accept(std::move(stream)); });
     ASSERT_TRUE(listener.has_value());
     listener_ = std::move(*listener);
     runtime_.run_for(50ms);

@@ -109,8 +109,7 @@ TEST_F(MasterTest, SaysWhyThereIsNoPlace) {
   set_root_encoding(4, 2, 5);
   Client& a = client("a");
   const pb::MakeNodeReply made = a.create("file");
-  const Answer opened =
-      a.mutate(Client::open_chunk(made.attributes().inode(), made.epoch(), 1));
+  const Answer opened = a.mutate(Client::open_chunk(made.attributes().inode(), made.epoch(), 1));
   ASSERT_TRUE(opened.has_value());
   EXPECT_EQ(opened->error().code(), static_cast<std::uint32_t>(Code::kNoSpace));
   EXPECT_NE(opened->error().message().find("2 of 6 pieces have a place, 5 are needed"),
@@ -215,6 +214,62 @@ TEST_F(LostWriter, WaitsUntilTheMinimumCanBeReached) {
   servers_[1]->start();
   EXPECT_TRUE(b.finish(read).has_value());
   EXPECT_EQ(chunk().writer_epoch(), 0U);
+}
+
+TEST_F(LostWriter, LosesAPieceThatWasNeverMadeWhileEnoughOthersAreThere) {
+  lose_writer(3);
+  servers_[2]->absent = true;
+  Client& b = client("b");
+  ASSERT_TRUE(report_dead(b, "a").has_value());
+  ASSERT_TRUE(b.finish(b.begin(Client::acquire(id_, pb::LEASE_SHARED))).has_value());
+  const pb::Chunk after = chunk();
+  unsigned missing = 0;
+  for (const pb::Piece& piece : after.pieces()) {
+    if (piece.state() == pb::PIECE_MISSING) ++missing;
+  }
+  EXPECT_EQ(missing, 1U);
+  EXPECT_TRUE(servers_[2]->prepares.empty());
+}
+
+TEST_F(LostWriter, MakesNeverWrittenPiecesBehindTheFenceWhenTooFewOthersAreThere) {
+  lose_writer(0);
+  for (const auto& server : servers_) {
+    server->undecided.clear();
+    server->absent = true;
+  }
+  Client& b = client("b");
+  ASSERT_TRUE(report_dead(b, "a").has_value());
+  ASSERT_TRUE(b.finish(b.begin(Client::acquire(id_, pb::LEASE_SHARED))).has_value());
+  std::size_t made = 0;
+  for (const auto& server : servers_) {
+    for (const pb::Prepare& prepare : server->prepares) {
+      ++made;
+      EXPECT_TRUE(prepare.create());
+      EXPECT_EQ(prepare.writes_size(), 0);
+      EXPECT_GT(prepare.version(), chunk_.version());
+      EXPECT_GT(prepare.epoch(), epoch_);
+    }
+  }
+  EXPECT_EQ(made, 2U);  // the minimum
+}
+
+TEST_F(MasterTest, DropsAChunkThatWasNeverCommittedWithoutItsPieces) {
+  add_servers(3);
+  set_root_encoding(1, 2, 2);
+  Client& a = client("a");
+  const pb::MakeNodeReply made = a.create("file");
+  const std::uint64_t id = made.attributes().inode();
+  ASSERT_EQ(a.mutate(Client::open_chunk(id, made.epoch(), 0b111))->error().code(), 0U);
+  for (const auto& server : servers_) server->stop();
+  a.disconnect();
+  Client& b = client("b");
+  pb::ClientRequest request;
+  request.mutable_end_dead_session()->set_session(a.session);
+  request.mutable_end_dead_session()->set_process("a");
+  request.mutable_end_dead_session()->set_host_id(7);
+  ASSERT_TRUE(b.call(request).has_value());
+  ASSERT_TRUE(b.finish(b.begin(Client::acquire(id, pb::LEASE_EXCLUSIVE))).has_value());
+  EXPECT_EQ(inode(id).chunk_count(), 0U);
 }
 
 TEST_F(LostWriter, IsFoundBySilenceToo) {

@@ -26,8 +26,7 @@ Task<void> Purger::run(Purger* self) {
 Task<Status> Purger::sweep() {
   InodeId after;
   while (!env_.stopping) {
-    CO_TRY(const std::vector<InodeId> page,
-           state::queries::orphans(env_.tables, after, kParallel));
+    CO_TRY(const std::vector<InodeId> page, state::queries::orphans(env_.tables, after, kParallel));
     if (page.empty()) break;
     after = page.back();
     runtime::TaskGroup group(env_.runtime);

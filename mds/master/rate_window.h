@@ -1,4 +1,5 @@
-// RateWindow: growth per second of a few counters over the last 20 s. Pure; time enters as an argument.
+// RateWindow: growth per second of a few counters over the last 20 s. Pure; time enters as an
+// argument.
 #pragma once
 
 #include <array>

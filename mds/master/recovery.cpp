@@ -14,11 +14,13 @@ constexpr Duration kBackOffFirst = 100ms;
 constexpr Duration kBackOffMax = 2s;
 
 PieceReport to_report(unsigned piece, const pb::SealReply& reply) {
-  PieceReport report{.piece = piece, .undecided = {}, .settled_epoch = reply.settled_epoch(),
+  PieceReport report{.piece = piece,
+                     .undecided = {},
+                     .settled_epoch = reply.settled_epoch(),
                      .settled_below = reply.settled_below()};
   for (const pb::SealReply::Undecided& held : reply.undecided()) {
-    report.undecided.push_back(
-        {.op = OpName{.epoch = held.epoch(), .seq = held.seq()}, .participants = held.participants()});
+    report.undecided.push_back({.op = OpName{.epoch = held.epoch(), .seq = held.seq()},
+                                .participants = held.participants()});
   }
   return report;
 }
@@ -168,9 +170,10 @@ Task<void> Recovery::seal_piece(Recovery* self, Sealing* sealing, unsigned piece
   sealing->reports[piece] = to_report(piece, reply);
 }
 
-// A piece its CS has not: most likely the writer died between OpenChunk and its first PREPARE, but a lost piece
-// looks the same. So it counts as lost while enough others are there. If too few are left it is
-// taken for never written, and made empty behind the fence, so that nothing late comes to life in it.
+// A piece its CS has not: most likely the writer died between OpenChunk and its first PREPARE, but
+// a lost piece looks the same. So it counts as lost while enough others are there. If too few are
+// left it is taken for never written, and made empty behind the fence, so that nothing late comes
+// to life in it.
 Status Recovery::count_absent(Sealing* sealing) const {
   unsigned live = 0;
   for (const pb::Piece& piece : sealing->chunk.pieces()) {

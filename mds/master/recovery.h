@@ -1,7 +1,8 @@
 // Recovery: makes the chunks of a lost writer whole again: begin, seal, decide, resolve, finish.
 // docs/protocols/data-path.md, "When the writer is lost".
 //
-// Promises: recover_inode() ends well only when no chunk of the inode is open any more; it tries until then.
+// Promises: recover_inode() ends well only when no chunk of the inode is open any more; it tries
+// until then.
 //           Repeating it is harmless; several who ask for one inode share the work.
 // Limits:   kParallel chunks at a time.
 // Errors:   kCancelled (the master stops), and those of the log.
@@ -32,8 +33,8 @@ class Recovery {
   std::size_t running() const { return running_.size(); }
 
  private:
-  // What must not be forgotten between attempts: a piece that was resolved cannot tell any more what it
-  // had, and what was decided stays decided.
+  // What must not be forgotten between attempts: a piece that was resolved cannot tell any more
+  // what it had, and what was decided stays decided.
   struct Memory {
     std::map<unsigned, PieceReport> first_reports;
     std::map<OpName, bool> forward;
@@ -42,9 +43,9 @@ class Recovery {
   struct Sealing {
     pb::Chunk chunk;
     std::uint64_t epoch = 0;
-    std::vector<std::optional<PieceReport>> reports;   // by piece; nullopt: not reachable
-    std::vector<bool> absent;     // its CS answers, but has no such piece
-    std::vector<bool> make;       // absent and needed: made empty, behind the fence
+    std::vector<std::optional<PieceReport>> reports;  // by piece; nullopt: not reachable
+    std::vector<bool> absent;                         // its CS answers, but has no such piece
+    std::vector<bool> make;  // absent and needed: made empty, behind the fence
     std::vector<bool> resolved;
     std::vector<OpName> forward;
   };

@@ -84,7 +84,9 @@ TEST(Resolver, TakesANewerEpochForTheSettlementOfOlderOnes) {
 
 TEST(Resolver, DropsWhatOneReachableParticipantLacks) {
   const std::vector<PieceReport> reports = {
-      {.piece = 0, .undecided = {{{5, 1}, 0b111}, {{5, 2}, 0b011}}, .settled_epoch = 0,
+      {.piece = 0,
+       .undecided = {{{5, 1}, 0b111}, {{5, 2}, 0b011}},
+       .settled_epoch = 0,
        .settled_below = 0},
       {.piece = 1, .undecided = {{{5, 2}, 0b011}}, .settled_epoch = 0, .settled_below = 0},
       {.piece = 2, .undecided = {}, .settled_epoch = 0, .settled_below = 0}};

@@ -1,5 +1,5 @@
-// SessionBoard: the master's memory of sessions: who is connected, when each was heard last, what it
-// reported. The table of sessions is replicated state; this is not. Time enters as an argument.
+// SessionBoard: the master's memory of sessions: who is connected, when each was heard last, what
+// it reported. The table of sessions is replicated state; this is not. Time enters as an argument.
 #pragma once
 
 #include <functional>
@@ -18,8 +18,8 @@ namespace cairn::mds::master {
 
 // One framed channel of a client. Shared by the task that owns it and the requests it serves.
 struct Connection {
-  std::shared_ptr<net::Channel> channel;   // empty until the handshake is over
-  SessionId session;                       // opened or resumed on this channel
+  std::shared_ptr<net::Channel> channel;  // empty until the handshake is over
+  SessionId session;                      // opened or resumed on this channel
 };
 
 struct Session {
@@ -28,8 +28,8 @@ struct Session {
 
   pb::SessionRecord record;
   Instant last_heard;
-  bool expected = false;    // known from the table only: it has not reclaimed what it held
-  bool ending = false;      // nothing more is taken from it
+  bool expected = false;  // known from the table only: it has not reclaimed what it held
+  bool ending = false;    // nothing more is taken from it
   std::weak_ptr<Connection> connection;
   RateWindow<kRates> rates;
   std::uint64_t waiting_writes = 0;

@@ -7,7 +7,8 @@
 namespace cairn::mds::master {
 
 namespace {
-// A release in the name of an ended session carries a number that no client uses: they count from 1.
+// A release in the name of an ended session carries a number that no client uses: they count
+// from 1.
 constexpr std::uint64_t kMasterSeqs = 1ULL << 63;
 }  // namespace
 
@@ -59,7 +60,7 @@ Task<Status> SessionEnder::end_once(SessionId session, std::string reason) {
   command.mutable_end_session()->set_session(session.raw());
   command.mutable_end_session()->set_reason(std::move(reason));
   const Result<pb::CommandReply> ended = co_await env_.commands.run(std::move(command));
-  for (const InodeId inode : held) leases_.refresh(inode);
+  leases_.session_gone(session);
   if (!ended.has_value()) co_return fail(ended.error());
   co_return Status();
 }
@@ -76,10 +77,14 @@ Task<void> SessionEnder::give_back(SessionEnder* self, SessionId session, InodeI
   request->set_seq(kMasterSeqs | inode.raw());
   request->mutable_release_lease()->set_inode(inode.raw());
   request->mutable_release_lease()->set_epoch(record->lease_epoch());
-  // Chunks that were opened meanwhile by a command that was under way stay open, and are found again.
+  // Chunks that were opened meanwhile by a command that was under way stay open, and are found
+  // again.
   request->mutable_release_lease()->set_unsettled(true);
   const Result<pb::CommandReply> released = co_await self->env_.commands.run(std::move(command));
   ignore(released, "EndSession follows and tells what is left");
+  // A chunk that a command under way opened meanwhile: nobody is served before it is whole, too.
+  const Status whole = co_await self->recovery_.recover_inode(inode);
+  if (!whole.has_value()) co_return;
   self->leases_.refresh(inode);
 }
 

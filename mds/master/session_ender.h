@@ -1,8 +1,10 @@
 // SessionEnder: ends sessions: fences them, recovers what they left, then forgets them.
 // docs/protocols/namespace.md, "Sessions".
 //
-// Promises: from begin() on nothing more is taken from the session; an inode it held exclusively is given to
-//           somebody else only after its open chunks are recovered; inodes do not wait for each other.
+// Promises: from begin() on nothing more is taken from the session; an inode it held exclusively is
+// given to
+//           somebody else only after its open chunks are recovered; inodes do not wait for each
+//           other.
 // Requires: the loop thread; the task group of the environment is joined before it dies.
 #pragma once
 

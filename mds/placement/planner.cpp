@@ -26,7 +26,8 @@ std::uint64_t weight_of(const Candidate& candidate) {
 }
 
 // The wanted tier, then lower ones downwards, then higher ones upwards.
-std::vector<std::uint32_t> tier_order(const std::vector<Candidate>& candidates, std::uint32_t wanted) {
+std::vector<std::uint32_t> tier_order(const std::vector<Candidate>& candidates,
+                                      std::uint32_t wanted) {
   std::set<std::uint32_t> tiers;
   for (const Candidate& candidate : candidates) tiers.insert(candidate.tier);
   std::vector<std::uint32_t> order;
@@ -69,10 +70,14 @@ NodeId pick_member(const std::vector<const Candidate*>& members, Prng& prng) {
 
 std::string_view refusal_text(Refusal refusal) {
   switch (refusal) {
-    case Refusal::kInactive: return "not active";
-    case Refusal::kFull: return "full";
-    case Refusal::kDomainTaken: return "in a failure domain that has a piece already";
-    case Refusal::kNotNeeded: return "not needed";
+    case Refusal::kInactive:
+      return "not active";
+    case Refusal::kFull:
+      return "full";
+    case Refusal::kDomainTaken:
+      return "in a failure domain that has a piece already";
+    case Refusal::kNotNeeded:
+      return "not needed";
   }
   return "unknown";
 }

@@ -1,10 +1,11 @@
 // Planner: where the pieces of a new chunk go. Pure: a snapshot of the chunk servers and a seed in,
 // places and reasons out.
 //
-// Promises: at most one piece per failure domain (strict); only active CSs with room; the wanted tier
-//           first, then lower, then higher tiers; random, weighted by free space; the same inputs and seed
-//           give the same places. Fewer places than pieces when there are too few domains, never a
-//           domain twice. Every CS that got no piece has a reason.
+// Promises: at most one piece per failure domain (strict); only active CSs with room; the wanted
+// tier
+//           first, then lower, then higher tiers; random, weighted by free space; the same inputs
+//           and seed give the same places. Fewer places than pieces when there are too few domains,
+//           never a domain twice. Every CS that got no piece has a reason.
 // Racks, rows and rooms are not known yet: these levels are treated as hosts.
 #pragma once
 
@@ -31,10 +32,10 @@ enum class Domain : std::uint8_t { kDisk, kHost };
 
 struct Request {
   unsigned pieces = 0;
-  unsigned min = 0;            // fewer places than this are no plan
+  unsigned min = 0;  // fewer places than this are no plan
   std::uint32_t tier = 0;
   Domain domain = Domain::kHost;
-  ByteCount piece_bytes = 0;   // room that a piece is expected to need
+  ByteCount piece_bytes = 0;  // room that a piece is expected to need
   std::uint64_t seed = 0;
 };
 
@@ -47,7 +48,7 @@ struct Refused {
 };
 
 struct Plan {
-  std::vector<NodeId> places;     // piece i goes to places[i]
+  std::vector<NodeId> places;  // piece i goes to places[i]
   std::vector<Refused> refused;
   bool enough(const Request& request) const { return places.size() >= request.min; }
   // "3 failure domains of 4 needed: 2 CSs are not active, 1 is full". For people.

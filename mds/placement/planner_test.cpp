@@ -79,9 +79,10 @@ TEST(Planner, KeepsItsPromisesOnRandomClusters) {
 }
 
 TEST(Planner, TakesTheWantedTierThenLowerThenHigher) {
-  const std::vector<Candidate> all = {cs(1025, 1, 0), cs(1026, 2, 1), cs(1027, 3, 2), cs(1028, 4, 3)};
-  const Request request{.pieces = 4, .min = 1, .tier = 2, .domain = Domain::kHost, .piece_bytes = 0,
-                        .seed = 1};
+  const std::vector<Candidate> all = {cs(1025, 1, 0), cs(1026, 2, 1), cs(1027, 3, 2),
+                                      cs(1028, 4, 3)};
+  const Request request{
+      .pieces = 4, .min = 1, .tier = 2, .domain = Domain::kHost, .piece_bytes = 0, .seed = 1};
   const Plan result = plan(all, request);
   ASSERT_EQ(result.places.size(), 4U);
   EXPECT_EQ(result.places[0].raw(), 1027U);
@@ -91,28 +92,35 @@ TEST(Planner, TakesTheWantedTierThenLowerThenHigher) {
 }
 
 TEST(Planner, NeverPutsTwoPiecesOnOneHostAndSaysWhy) {
-  std::vector<Candidate> all = {cs(1025, 1), cs(1026, 1), cs(1027, 2), cs(1028, 3), cs(1029, 4, 0, 1_GiB)};
+  std::vector<Candidate> all = {cs(1025, 1), cs(1026, 1), cs(1027, 2), cs(1028, 3),
+                                cs(1029, 4, 0, 1_GiB)};
   all[3].active = false;
-  const Request request{.pieces = 3, .min = 3, .tier = 0, .domain = Domain::kHost,
-                        .piece_bytes = 64_MiB, .seed = 9};
+  const Request request{
+      .pieces = 3, .min = 3, .tier = 0, .domain = Domain::kHost, .piece_bytes = 64_MiB, .seed = 9};
   const Plan result = plan(all, request);
   EXPECT_EQ(result.places.size(), 2U);
   EXPECT_FALSE(result.enough(request));
   EXPECT_EQ(why(result, 1028), Refusal::kInactive);
   EXPECT_EQ(why(result, 1029), Refusal::kFull);
-  const bool first = std::ranges::find(result.places, NodeId::from_raw(1025)) != result.places.end();
+  const bool first =
+      std::ranges::find(result.places, NodeId::from_raw(1025)) != result.places.end();
   EXPECT_EQ(why(result, first ? 1026 : 1025), Refusal::kDomainTaken);
-  EXPECT_EQ(result.explain(request),
-            "2 of 3 pieces have a place, 3 are needed: 1 CS is not active, 1 CS is full, 1 CS is in "
-            "a failure domain that has a piece already");
+  EXPECT_EQ(
+      result.explain(request),
+      "2 of 3 pieces have a place, 3 are needed: 1 CS is not active, 1 CS is full, 1 CS is in "
+      "a failure domain that has a piece already");
 }
 
 TEST(Planner, FavoursFreeSpace) {
   const std::vector<Candidate> all = {cs(1025, 1, 0, 95_GiB), cs(1026, 2, 0, 15_GiB)};
   int first = 0;
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
-    const Request request{.pieces = 1, .min = 1, .tier = 0, .domain = Domain::kHost,
-                          .piece_bytes = 1_MiB, .seed = seed};
+    const Request request{.pieces = 1,
+                          .min = 1,
+                          .tier = 0,
+                          .domain = Domain::kHost,
+                          .piece_bytes = 1_MiB,
+                          .seed = seed};
     if (plan(all, request).places.at(0).raw() == 1025) ++first;
   }
   EXPECT_GT(first, 850);  // 9 : 1 by usable space
@@ -126,8 +134,8 @@ TEST(Planner, ReservesFivePerCentAndHalfAGibibyteOfLargerRepositories) {
 }
 
 TEST(Planner, SurvivesNoCandidates) {
-  const Request request{.pieces = 3, .min = 2, .tier = 0, .domain = Domain::kHost, .piece_bytes = 0,
-                        .seed = 0};
+  const Request request{
+      .pieces = 3, .min = 2, .tier = 0, .domain = Domain::kHost, .piece_bytes = 0, .seed = 0};
   const Plan result = plan({}, request);
   EXPECT_TRUE(result.places.empty());
   EXPECT_EQ(result.explain(request),

@@ -48,8 +48,8 @@ Result<std::vector<std::string>> Applier::apply(const std::vector<Entry>& batch)
   answers.reserve(batch.size());
   for (const Entry& entry : batch) {
     if (entry.slot != applied_.next()) {
-      return fail(Code::kCorrupt, fmt::format("slot {} follows slot {}", entry.slot.raw(),
-                                              applied_.raw()));
+      return fail(Code::kCorrupt,
+                  fmt::format("slot {} follows slot {}", entry.slot.raw(), applied_.raw()));
     }
     pb::Command command;
     if (!command.ParseFromString(entry.bytes)) {

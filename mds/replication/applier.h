@@ -1,6 +1,7 @@
 // Applier: executes log entries on the tables, and keeps the log short.
 //
-// Promises: a batch is one atomic write of the tables, with the applied slot in it; after start-up the tables
+// Promises: a batch is one atomic write of the tables, with the applied slot in it; after start-up
+// the tables
 //           have every durable entry; the log is cut only below what the tables have durably.
 // Requires: the loop thread; co_await stop() before it dies.
 // Errors:   kCorrupt, kDiskFailed: the tables cannot be trusted any more.
@@ -26,7 +27,7 @@ class Applier {
   struct Options {
     // The tables are flushed when the log has grown by this since the last time.
     ByteCount flush_every_bytes = 32_MiB;
-    FlushTables flush;   // empty: tables.flush() on the loop
+    FlushTables flush;  // empty: tables.flush() on the loop
   };
   Applier(runtime::Runtime& runtime, observe::Log& log, kv::Kv& tables, LogStore& store,
           Options options);

@@ -163,7 +163,10 @@ Task<Status> FileLogStore::append(std::vector<Entry> batch) {
   CHECK(!appending_);
   appending_ = true;
   const Slot last = batch.back().slot;
-  Job job{.bytes = {}, .rotate = false, .first = batch.front().slot, .remove = {},
+  Job job{.bytes = {},
+          .rotate = false,
+          .first = batch.front().slot,
+          .remove = {},
           .done = runtime::Completion<Status>(runtime_)};
   encode_batch(batch, &job.bytes);
   job.rotate = segments_.empty() || last_segment_bytes_ >= options_.segment_bytes;
@@ -220,7 +223,10 @@ Status FileLogStore::read_from(Slot from, const EntryVisitor& visit) const {
 }
 
 Task<Status> FileLogStore::truncate_before(Slot slot) {
-  Job job{.bytes = {}, .rotate = false, .first = Slot(), .remove = {},
+  Job job{.bytes = {},
+          .rotate = false,
+          .first = Slot(),
+          .remove = {},
           .done = runtime::Completion<Status>(runtime_)};
   std::size_t cut = 0;
   while (cut + 1 < segments_.size() && segments_[cut + 1] <= slot) {
@@ -246,8 +252,9 @@ void FileLogStore::run_thread() {
     Job job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    Status status = fenced_ ? Status(fail(Code::kDiskFailed, "the log is fenced after a disk error"))
-                            : execute(job);
+    Status status = fenced_
+                        ? Status(fail(Code::kDiskFailed, "the log is fenced after a disk error"))
+                        : execute(job);
     if (!status.has_value()) fenced_ = true;
     job.done.set_from_any_thread(std::move(status));
   }

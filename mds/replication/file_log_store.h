@@ -1,10 +1,11 @@
 // FileLogStore: the log as segment files REPO/log/%016x.log (named by their first slot).
 //
-// Owns:     the directory, a thread that writes: one write and one fdatasync a batch. Space is written
+// Owns:     the directory, a thread that writes: one write and one fdatasync a batch. Space is
+// written
 //           with zeros ahead, so that a flush seldom has to change the filesystem's own tables.
-// Promises: a torn tail of the last segment is cut when opened; a gap or damage anywhere else is kCorrupt.
-// Requires: the loop thread; the object outlives the appends it was given.
-// Limits:   a segment is closed when it is larger than Options::segment_bytes.
+// Promises: a torn tail of the last segment is cut when opened; a gap or damage anywhere else is
+// kCorrupt. Requires: the loop thread; the object outlives the appends it was given. Limits:   a
+// segment is closed when it is larger than Options::segment_bytes.
 #pragma once
 
 #include <condition_variable>
@@ -47,7 +48,7 @@ class FileLogStore final : public LogStore {
   // What the thread does: a batch to append, or segments to remove.
   struct Job {
     std::string bytes;
-    bool rotate = false;     // begin a new segment, named by `first`
+    bool rotate = false;  // begin a new segment, named by `first`
     Slot first;
     std::vector<std::filesystem::path> remove;
     runtime::Completion<Status> done;
@@ -66,7 +67,7 @@ class FileLogStore final : public LogStore {
   const Options options_;
 
   // Of the loop.
-  std::vector<Slot> segments_;     // first slots, ascending
+  std::vector<Slot> segments_;  // first slots, ascending
   Slot last_slot_;
   ByteCount last_segment_bytes_ = 0;
   ByteCount torn_bytes_ = 0;

@@ -13,8 +13,8 @@ namespace cairn::mds::replication {
 
 namespace {
 
-// Header fields, little-endian: magic, length, slot, batch (first slot of it), flags, crc. The crc is over
-// the header before it and the payload.
+// Header fields, little-endian: magic, length, slot, batch (first slot of it), flags, crc. The crc
+// is over the header before it and the payload.
 constexpr std::size_t kMagicAt = 0;
 constexpr std::size_t kLengthAt = 4;
 constexpr std::size_t kSlotAt = 8;

@@ -29,16 +29,17 @@ struct Entry {
 
 inline constexpr std::uint32_t kRecordMagic = 0x314c4443;  // "CDL1"
 inline constexpr std::size_t kRecordHeaderBytes = 32;
-// One command is one frame of a session at most (limits::kFrameMetaBytesMax) plus what the master adds.
+// One command is one frame of a session at most (limits::kFrameMetaBytesMax) plus what the master
+// adds.
 inline constexpr ByteCount kRecordPayloadBytesMax = 8_MiB;
 
 // Appends the records of one batch to `out`. Requires: consecutive slots, not empty.
 void encode_batch(const std::vector<Entry>& batch, std::string* out);
 
 struct ScannedSegment {
-  std::uint64_t end = 0;   // bytes of whole batches
-  Slot next;               // slot after the last whole batch
-  bool torn = false;       // something that is not zero lies past `end`
+  std::uint64_t end = 0;  // bytes of whole batches
+  Slot next;              // slot after the last whole batch
+  bool torn = false;      // something that is not zero lies past `end`
 };
 using EntryVisitor = std::function<Status(Slot slot, std::string_view bytes)>;
 

@@ -1,5 +1,5 @@
-// LogStore: durable batches of log entries in slot order. FileLogStore (file_log_store.h) keeps them
-// in segment files, MemLogStore in memory with a crash().
+// LogStore: durable batches of log entries in slot order. FileLogStore (file_log_store.h) keeps
+// them in segment files, MemLogStore in memory with a crash().
 //
 // Promises: append() ends after the batch is durable; entries come back in order, without a gap.
 // Requires: one append at a time, slots that follow last_slot(); the loop thread.
@@ -20,7 +20,8 @@ class LogStore {
  public:
   virtual ~LogStore() = default;
   virtual Task<Status> append(std::vector<Entry> batch) = 0;
-  // Visits durable entries with slot >= `from` in order. For start-up: nothing may be appended meanwhile.
+  // Visits durable entries with slot >= `from` in order. For start-up: nothing may be appended
+  // meanwhile.
   virtual Status read_from(Slot from, const EntryVisitor& visit) const = 0;
   // Entries with slot < `slot` are not needed any more; may keep some of them.
   virtual Task<Status> truncate_before(Slot slot) = 0;
@@ -30,7 +31,8 @@ class LogStore {
   virtual ByteCount size_bytes() const = 0;
 };
 
-// Durable and undurable entries apart, for tests and the simulator. Outlives the crash of its users.
+// Durable and undurable entries apart, for tests and the simulator. Outlives the crash of its
+// users.
 class MemLogStore final : public LogStore {
  public:
   // An append takes `latency`.

@@ -93,8 +93,9 @@ TEST(LogFormat, HasStableBytes) {
   ASSERT_EQ(bytes.size(), kRecordHeaderBytes + 2);
   std::string hex;
   for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  EXPECT_EQ(hex.substr(0, 56), "43444c3102000000070000000000000007000000000000000100000"
-                               "0");
+  EXPECT_EQ(hex.substr(0, 56),
+            "43444c3102000000070000000000000007000000000000000100000"
+            "0");
   EXPECT_EQ(hex.substr(64), "6869");
 }
 

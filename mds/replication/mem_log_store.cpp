@@ -8,16 +8,16 @@ Task<Status> MemLogStore::append(std::vector<Entry> batch) {
   CHECK_EQ(batch.front().slot.raw(), last_slot().raw() + 1);
   runtime::Completion<Status> done(*runtime_);
   runtime_->schedule(runtime_->now() + latency_,
-                    [this, life = life_, done, entries = std::move(batch)]() mutable {
-                      if (life != life_) return;
-                      if (failed_) {
-                        done.set(fail(Code::kDiskFailed, "the log's disk failed"));
-                        return;
-                      }
-                      ++flushes_;
-                      for (Entry& entry : entries) durable_.push_back(std::move(entry));
-                      done.set(Status());
-                    });
+                     [this, life = life_, done, entries = std::move(batch)]() mutable {
+                       if (life != life_) return;
+                       if (failed_) {
+                         done.set(fail(Code::kDiskFailed, "the log's disk failed"));
+                         return;
+                       }
+                       ++flushes_;
+                       for (Entry& entry : entries) durable_.push_back(std::move(entry));
+                       done.set(Status());
+                     });
   Status status = co_await done.wait();
   co_return status;
 }

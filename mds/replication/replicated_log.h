@@ -1,5 +1,5 @@
-// ReplicatedLog: commands in, durable and applied answers out. SingleLog is the log of a group of one;
-// a Paxos driver will implement the same interface.
+// ReplicatedLog: commands in, durable and applied answers out. SingleLog is the log of a group of
+// one; a Paxos driver will implement the same interface.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ class ReplicatedLog {
  public:
   virtual ~ReplicatedLog() = default;
   // Ends when the command is durable and applied, with what apply answered. Commands are applied in
-  // the order of the calls. Errors: kOverloaded, kCancelled (stopping), kNotMaster, and disk errors: the
-  // outcome is then unknown.
+  // the order of the calls. Errors: kOverloaded, kCancelled (stopping), kNotMaster, and disk
+  // errors: the outcome is then unknown.
   virtual Task<Result<std::string>> propose(std::string command) = 0;
 };
 
@@ -49,7 +49,7 @@ class SingleLog final : public ReplicatedLog {
   struct Statistics {
     std::uint64_t commands = 0;
     std::uint64_t batches = 0;
-    Duration busy{0};   // a batch was being written or applied
+    Duration busy{0};  // a batch was being written or applied
   };
   Statistics statistics() const;
 

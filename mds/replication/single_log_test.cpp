@@ -130,7 +130,8 @@ struct AppliedWorld {
   void fill(int commands) {
     std::vector<Entry> entries{Entry{.slot = Slot(1), .bytes = init_command()}};
     for (int i = 2; i <= commands; ++i) {
-      entries.push_back(Entry{.slot = Slot(static_cast<std::uint64_t>(i)), .bytes = event_command(i)});
+      entries.push_back(
+          Entry{.slot = Slot(static_cast<std::uint64_t>(i)), .bytes = event_command(i)});
     }
     Outcome<Status> appended(group, store.append(std::move(entries)));
     runtime.run_for(1s);

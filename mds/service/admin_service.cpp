@@ -62,11 +62,13 @@ Task<Result<pb::HelloReply>> AdminService::hello(AdminService* self, pb::HelloRe
 Task<Result<pb::AddCsReply>> AdminService::add_cs(AdminService* self, pb::AddCsRequest request) {
   CO_TRY_VOID(self->check_cluster(request.cluster()));
   if (request.repo_uuid() == 0 || request.host_id() == 0) {
-    co_return fail(Code::kInvalidArgument, "a CS needs the uuid of its repository and its host's id");
+    co_return fail(Code::kInvalidArgument,
+                   "a CS needs the uuid of its repository and its host's id");
   }
   if (request.tier() > kTierMax) {
-    co_return fail(Code::kInvalidArgument,
-                   fmt::format("tier {}: 0 to 3 exist (0 slow disks .. 3 fastest)", request.tier()));
+    co_return fail(
+        Code::kInvalidArgument,
+        fmt::format("tier {}: 0 to 3 exist (0 slow disks .. 3 fastest)", request.tier()));
   }
   const master::Environment& env = self->master_.environment();
   pb::Command command;
@@ -104,8 +106,8 @@ Task<Result<pb::InfoReply>> AdminService::info(AdminService* self, pb::InfoReque
       pb::Chunk* shown = reply.add_chunks();
       *shown = chunk;
       self->master_.cs_board().fill_addresses(shown);
-      reply.add_chunk_states(std::string(
-          master::chunk_state_text(self->master_.census().state_of(chunk))));
+      reply.add_chunk_states(
+          std::string(master::chunk_state_text(self->master_.census().state_of(chunk))));
     }
     if (page.chunks_size() < static_cast<int>(kChunksPage)) break;
     first = page.chunks(page.chunks_size() - 1).index() + 1;
@@ -135,9 +137,8 @@ Task<Result<pb::GetPolicyReply>> AdminService::get_policy(AdminService* self,
 }
 
 Task<Result<pb::EventsReply>> AdminService::events(AdminService* self, pb::EventsRequest request) {
-  const std::size_t limit = request.limit() == 0
-                                ? kEventsPerAnswerMax
-                                : std::min(request.limit(), kEventsPerAnswerMax);
+  const std::size_t limit =
+      request.limit() == 0 ? kEventsPerAnswerMax : std::min(request.limit(), kEventsPerAnswerMax);
   CO_TRY(const std::vector<pb::Event> found,
          state::queries::events(self->master_.environment().tables, request.after(), limit));
   pb::EventsReply reply;

@@ -1,6 +1,7 @@
 // AdminService: what the admin tool asks of the master (service cairn.pb.Admin, proto/admin.proto).
 //
-// Errors: kWrongCluster (asked by another name), kNotFound, kInvalidArgument with what to type instead.
+// Errors: kWrongCluster (asked by another name), kNotFound, kInvalidArgument with what to type
+// instead.
 #pragma once
 
 #include <functional>
@@ -19,7 +20,7 @@ inline constexpr const char* kVersion = "0.1.0";
 // Of this MDS, for stat.
 struct Identity {
   std::string host;
-  net::Address address;         // gRPC door
+  net::Address address;  // gRPC door
   std::string repository;
   std::function<ProcessUsage()> usage;
 };
@@ -34,8 +35,10 @@ class AdminService {
   static Task<Result<pb::AddCsReply>> add_cs(AdminService* self, pb::AddCsRequest request);
   static Task<Result<pb::StatReply>> stat(AdminService* self, pb::StatRequest request);
   static Task<Result<pb::InfoReply>> info(AdminService* self, pb::InfoRequest request);
-  static Task<Result<pb::SetPolicyReply>> set_policy(AdminService* self, pb::SetPolicyRequest request);
-  static Task<Result<pb::GetPolicyReply>> get_policy(AdminService* self, pb::GetPolicyRequest request);
+  static Task<Result<pb::SetPolicyReply>> set_policy(AdminService* self,
+                                                     pb::SetPolicyRequest request);
+  static Task<Result<pb::GetPolicyReply>> get_policy(AdminService* self,
+                                                     pb::GetPolicyRequest request);
   static Task<Result<pb::EventsReply>> events(AdminService* self, pb::EventsRequest request);
 
  private:
@@ -60,6 +63,7 @@ class AdminService {
   master::Master& master_;
   const Identity identity_;
   master::RateWindow<1> cpu_;
+  bool cpu_sampled_ = false;
 };
 
 }  // namespace cairn::mds::service

@@ -21,10 +21,11 @@ Status ClusterService::check(std::uint64_t cluster_id, std::uint32_t cs_id,
                              std::uint64_t repo_uuid) const {
   const master::Settings& settings = master_.environment().settings;
   if (cluster_id != settings.cluster_id.raw()) {
-    return fail(Code::kWrongCluster,
-                fmt::format("CS {} was made for cluster {:016x}, this MDS serves {} ({:016x}): start "
-                            "it with the address of its own cluster in bs.list",
-                            cs_id, cluster_id, settings.cluster, settings.cluster_id.raw()));
+    return fail(
+        Code::kWrongCluster,
+        fmt::format("CS {} was made for cluster {:016x}, this MDS serves {} ({:016x}): start "
+                    "it with the address of its own cluster in bs.list",
+                    cs_id, cluster_id, settings.cluster, settings.cluster_id.raw()));
   }
   const master::CsEntry* entry = master_.cs_board().find(cs_id);
   if (entry == nullptr) {
@@ -34,10 +35,11 @@ Status ClusterService::check(std::uint64_t cluster_id, std::uint32_t cs_id,
                             cs_id, settings.cluster));
   }
   if (entry->record.repo_uuid() != repo_uuid) {
-    return fail(Code::kRefusedForSafety,
-                fmt::format("CS id {} was given to repository {:016x}, not to {:016x}: the pieces of one "
-                            "must not be taken for those of the other",
-                            cs_id, entry->record.repo_uuid(), repo_uuid));
+    return fail(
+        Code::kRefusedForSafety,
+        fmt::format("CS id {} was given to repository {:016x}, not to {:016x}: the pieces of one "
+                    "must not be taken for those of the other",
+                    cs_id, entry->record.repo_uuid(), repo_uuid));
   }
   return {};
 }

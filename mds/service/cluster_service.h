@@ -1,9 +1,9 @@
 // ClusterService: what chunk servers ask of the master: RegisterCs and Heartbeat
 // (service cairn.pb.Cluster, proto/mds_cluster.proto).
 //
-// Promises: an id is served only together with the repository it was given to, and only in its cluster.
-// Limits:   kRemovalsPerHeartbeat pieces to be removed in one answer.
-// Errors:   kWrongCluster, kNotFound (no such CS), kRefusedForSafety (id of another repository).
+// Promises: an id is served only together with the repository it was given to, and only in its
+// cluster. Limits:   kRemovalsPerHeartbeat pieces to be removed in one answer. Errors:
+// kWrongCluster, kNotFound (no such CS), kRefusedForSafety (id of another repository).
 #pragma once
 
 #include "common/rpc/rpc.h"
@@ -17,8 +17,10 @@ class ClusterService {
   explicit ClusterService(master::Master& master) : master_(master) {}
   void add_to(rpc::Dispatcher& dispatcher);
 
-  static Task<Result<pb::RegisterCsReply>> register_cs(ClusterService* self, pb::RegisterCsRequest request);
-  static Task<Result<pb::HeartbeatReply>> heartbeat(ClusterService* self, pb::HeartbeatRequest request);
+  static Task<Result<pb::RegisterCsReply>> register_cs(ClusterService* self,
+                                                       pb::RegisterCsRequest request);
+  static Task<Result<pb::HeartbeatReply>> heartbeat(ClusterService* self,
+                                                    pb::HeartbeatRequest request);
 
  private:
   Status check(std::uint64_t cluster_id, std::uint32_t cs_id, std::uint64_t repo_uuid) const;

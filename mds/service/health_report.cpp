@@ -28,9 +28,8 @@ std::string meaning(const master::ChunkCensus::Count* census, std::uint32_t cs) 
   std::string text;
   for (const auto& [state, chunks] : at->second.chunks) {
     if (state == ChunkState::kHealthy || chunks == 0) continue;
-    text += fmt::format("{}{} {} {}", text.empty() ? ": " : ", ",
-                        plural(chunks, "chunk", "chunks"), chunks == 1 ? "is" : "are",
-                        master::chunk_state_text(state));
+    text += fmt::format("{}{} {} {}", text.empty() ? ": " : ", ", plural(chunks, "chunk", "chunks"),
+                        chunks == 1 ? "is" : "are", master::chunk_state_text(state));
   }
   return text;
 }
@@ -38,8 +37,9 @@ std::string meaning(const master::ChunkCensus::Count* census, std::uint32_t cs) 
 void judge_chunks(const pb::ChunkStates& states, const master::ChunkCensus::Count& census,
                   pb::StatReply* reply) {
   if (states.offline() != 0) {
-    reply->add_reasons(fmt::format("{} cannot be read: fewer pieces than the data needs are reachable",
-                                   plural(states.offline(), "chunk", "chunks")));
+    reply->add_reasons(
+        fmt::format("{} cannot be read: fewer pieces than the data needs are reachable",
+                    plural(states.offline(), "chunk", "chunks")));
   }
   if (states.blocked() != 0) {
     reply->add_reasons(
@@ -47,8 +47,8 @@ void judge_chunks(const pb::ChunkStates& states, const master::ChunkCensus::Coun
                     plural(states.blocked(), "chunk", "chunks")));
   }
   if (states.urgent() != 0) {
-    reply->add_reasons(fmt::format("{} can bear no further loss",
-                                   plural(states.urgent(), "chunk", "chunks")));
+    reply->add_reasons(
+        fmt::format("{} can bear no further loss", plural(states.urgent(), "chunk", "chunks")));
   }
   if (census.missing_pieces != 0) {
     reply->add_reasons(fmt::format("{} of chunks {} lost or never had a place",
@@ -65,8 +65,8 @@ void report_health(const master::CsBoard& board, const master::ChunkCensus::Coun
   for (const auto& [id, entry] : board.all()) {
     const CsState state = board.state(entry, now);
     if (state == CsState::kActive) continue;
-    std::string text = fmt::format("CS {} at {} is {}", id, entry.record.host(),
-                                   master::cs_state_text(state));
+    std::string text =
+        fmt::format("CS {} at {} is {}", id, entry.record.host(), master::cs_state_text(state));
     if (!entry.failure.empty()) {
       text += " because its disk failed (" + entry.failure + ")";
     } else if (!entry.registered) {
@@ -82,8 +82,9 @@ void report_health(const master::CsBoard& board, const master::ChunkCensus::Coun
     failure = census->states.offline() != 0;
   }
   if (in_grace) {
-    reply->add_reasons("this MDS restarted and waits for the clients to reconnect: files open before "
-                       "cannot be opened for writing by others yet");
+    reply->add_reasons(
+        "this MDS restarted and waits for the clients to reconnect: files open before "
+        "cannot be opened for writing by others yet");
   }
   if (board.all().empty()) reply->add_reasons("there is no chunk server: nothing can be written");
   reply->set_status(failure ? "failure" : reply->reasons_size() == 0 ? "healthy" : "degraded");

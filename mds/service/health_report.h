@@ -8,7 +8,8 @@
 
 namespace cairn::mds::service {
 
-// Sets status (healthy, degraded, failure) and reasons. `census` may be nullptr: then only the CSs are judged.
+// Sets status (healthy, degraded, failure) and reasons. `census` may be nullptr: then only the CSs
+// are judged.
 void report_health(const master::CsBoard& board, const master::ChunkCensus::Count* census,
                    Instant now, bool in_grace, pb::StatReply* reply);
 

@@ -24,7 +24,8 @@ Status check_policy(const pb::SetPolicyRequest& request) {
   }
   const int domain = policy.failure_domain();
   if (domain > pb::DOMAIN_HOST) {
-    return fail(Code::kUnsupported, "failure domains above host are not built yet: use disk or host");
+    return fail(Code::kUnsupported,
+                "failure domains above host are not built yet: use disk or host");
   }
   if (!policy.has_encoding() && !request.set_tier() && domain == pb::DOMAIN_UNSET) {
     return fail(Code::kInvalidArgument, "no attribute was given");
@@ -132,13 +133,15 @@ std::vector<std::string> AdminService::policy_warnings(const pb::Policy& policy)
   if (domains.size() >= needed) return {};
   const char* level = by_disk ? "disk" : "host";
   if (domains.size() < policy.encoding().min()) {
-    return {fmt::format("new chunks need at least {} failure domains of level {}, the cluster has {}: "
-                        "writes will wait",
-                        policy.encoding().min(), level, domains.size())};
+    return {
+        fmt::format("new chunks need at least {} failure domains of level {}, the cluster has {}: "
+                    "writes will wait",
+                    policy.encoding().min(), level, domains.size())};
   }
-  return {fmt::format("whole chunks need {} failure domains of level {}, the cluster has {}: new "
-                      "chunks will be born degraded",
-                      needed, level, domains.size())};
+  return {
+      fmt::format("whole chunks need {} failure domains of level {}, the cluster has {}: new "
+                  "chunks will be born degraded",
+                  needed, level, domains.size())};
 }
 
 }  // namespace cairn::mds::service

@@ -48,6 +48,9 @@ void AdminService::fill_mds(pb::StatReply* reply) {
   const master::Environment& env = master_.environment();
   const Instant now = env.runtime.now();
   const ProcessUsage usage = identity_.usage ? identity_.usage() : ProcessUsage();
+  // The first question is answered with the average since the start.
+  if (!cpu_sampled_) cpu_.add(master_.started(), {0});
+  cpu_sampled_ = true;
   cpu_.add(now, {usage.cpu_ns});
   const auto uptime = static_cast<std::uint64_t>((now - master_.started()).count());
   pb::MdsStat* mds = reply->add_mds();
@@ -122,8 +125,7 @@ void AdminService::fill_clients(pb::StatReply* reply) const {
     client->set_host(session.record.request().host());
     client->set_mount_point(session.record.request().mount_point());
     client->set_leases_shared(master_.leases().core().shared_count(id));
-    const Result<std::vector<InodeId>> exclusive =
-        state::queries::exclusive_leases(env.tables, id);
+    const Result<std::vector<InodeId>> exclusive = state::queries::exclusive_leases(env.tables, id);
     client->set_leases_exclusive(exclusive.has_value() ? exclusive->size() : 0);
     client->set_read_bytes_per_s(session.rates.per_second(now, Session::kBytesRead));
     client->set_write_bytes_per_s(session.rates.per_second(now, Session::kBytesWritten));

@@ -1,5 +1,5 @@
-// VirtualRuntime: a Runtime on virtual time for unit tests: callbacks run in order, time jumps to the next
-// timer when nothing else is ready. Deterministic for a seed.
+// VirtualRuntime: a Runtime on virtual time for unit tests: callbacks run in order, time jumps to
+// the next timer when nothing else is ready. Deterministic for a seed.
 #pragma once
 
 #include <deque>

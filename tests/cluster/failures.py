@@ -14,8 +14,9 @@ from pathlib import Path
 from harness import (Demo, Results, arguments, check, check_equal, check_same_tree, main,
                      tree_digests, wait_until)
 
-# A read that cannot be answered must end within this; the mount's own deadline is 30 s.
-READ_SECONDS = 45
+# A read that cannot be answered must end within this. The mount's own deadline is 30 s, and the kernel
+# asks twice: for its read-ahead, and again for the page that the reader waits for.
+READ_SECONDS = 65
 
 
 def make_tree(root: Path, seed: int) -> None:
@@ -119,7 +120,7 @@ class Story:
         """The first few files that cannot be read: (path, errno, seconds)."""
         errors = []
         for name, checksum in sorted(tree_digests(self.first).items()):
-            if checksum == "" or checksum.startswith("-> ") or len(errors) == 2:
+            if checksum == "" or checksum.startswith("-> ") or errors:
                 continue
             began = time.monotonic()
             try:

@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "deploy" / "demo"
 BIN = ROOT / "build" / "release" / "bin"
+MESSAGE_MAX = 1000
 
 
 class Skip(Exception):
@@ -71,8 +72,8 @@ class Results:
             return False
         except (AssertionError, OSError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
             self.failed += 1
-            print(f"FAIL {name}: {type(error).__name__}: {error}", flush=True)
-            traceback.print_exc(limit=-3)
+            print(f"FAIL {name}: {type(error).__name__}: {str(error)[:MESSAGE_MAX]}", flush=True)
+            print("".join(traceback.format_tb(error.__traceback__)[-3:]), end="", flush=True)
             return False
         self.passed += 1
         print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
@@ -144,6 +145,8 @@ class Demo:
         point = self.mount_number(number)
         run("umount", point, seconds=60)
         self.start(f"client:{number}")
+        # Else the tests would go on in the empty directory below.
+        check(point.is_mount(), f"{point} is not mounted")
 
     def wait_cs(self, status: str, count: int, seconds: float = 30) -> None:
         wait_until(lambda: sum(cs["status"] == status for cs in self.stat()["cs"]) >= count,

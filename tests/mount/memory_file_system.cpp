@@ -121,7 +121,8 @@ Task<Result<pb::Attributes>> MemoryFileSystem::set_attributes(InodeId inode, pb:
   if (change.has_size()) {
     found->data.resize(change.size());
     attributes.set_size(change.size());
-    attributes.set_blocks((change.size() + 511) / 512);
+    attributes.set_blocks(
+        std::min<std::uint64_t>(attributes.blocks(), (change.size() + 511) / 512));
     attributes.set_mtime_ns(now);
   }
   if (change.has_mode()) attributes.set_mode(change.mode());
@@ -353,7 +354,9 @@ Task<Status> MemoryFileSystem::write(InodeId inode, FileOffset offset, Bytes byt
   if (found->data.size() < at + bytes.size()) found->data.resize(at + bytes.size());
   std::memcpy(found->data.data() + at, bytes.data(), bytes.size());
   found->attributes.set_size(found->data.size());
-  found->attributes.set_blocks((found->data.size() + 511) / 512);
+  // Holes take no space: count what was written, at most the whole file.
+  found->attributes.set_blocks(std::min<std::uint64_t>(
+      found->attributes.blocks() + (bytes.size() + 511) / 512, (found->data.size() + 511) / 512));
   touch(*found, cluster_.now());
   co_return Status();
 }

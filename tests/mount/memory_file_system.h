@@ -1,9 +1,11 @@
-// MemoryFileSystem: the FileSystem of one mount of a cluster that lives in this process's memory. For tests of
-// client/fuse against a real kernel, without servers.
+// MemoryFileSystem: the FileSystem of one mount of a cluster that lives in this process's memory.
+// For tests of client/fuse against a real kernel, without servers.
 //
-// Promises: what docs/protocols/namespace.md promises of leases: one exclusive or many shared holders per file; a
-//           mount that has a file open for writing asks for exclusive; a holder's kernel pages are dropped
-//           before its lease ends. So two mounts of one MemoryCluster agree, if client/fuse is right.
+// Promises: what docs/protocols/namespace.md promises of leases: one exclusive or many shared
+// holders per file; a
+//           mount that has a file open for writing asks for exclusive; a holder's kernel pages are
+//           dropped before its lease ends. So two mounts of one MemoryCluster agree, if client/fuse
+//           is right.
 // Requires: the loop thread.
 #pragma once
 
@@ -24,7 +26,7 @@ struct MemoryInode {
   pb::Attributes attributes;
   std::map<std::string, std::uint64_t> names;  // directory
   std::uint64_t parent = 0;
-  std::string target;                          // symlink
+  std::string target;  // symlink
   std::string data;
   std::map<std::string, std::string> xattrs;
   std::size_t opens = 0;
@@ -90,8 +92,9 @@ class MemoryFileSystem final : public client::FileSystem {
 
   MemoryCluster& cluster_;
   Invalidate invalidate_;
-  std::map<std::uint64_t, int> writers_;     // files this mount has open for writing
-  std::map<std::uint64_t, std::uint64_t> served_;  // requests per file, to see some during invalidation
+  std::map<std::uint64_t, int> writers_;  // files this mount has open for writing
+  std::map<std::uint64_t, std::uint64_t>
+      served_;  // requests per file, to see some during invalidation
   runtime::Signal thawed_{cluster_.runtime()};
   bool frozen_ = false;
 };

@@ -1,5 +1,6 @@
-// cairn-memory-mount DIR [DIR2]: one or two mounts of a cluster that lives in this process's memory, for the
-// tests of client/fuse. SIGUSR1 freezes and thaws all data. SIGTERM or unmounting ends it.
+// cairn-memory-mount DIR [DIR2]: one or two mounts of a cluster that lives in this process's
+// memory, for the tests of client/fuse. SIGUSR1 freezes and thaws all data. SIGTERM or unmounting
+// ends it.
 //
 // Errors: exit code 1 with a sentence.
 #include <fmt/format.h>
@@ -57,7 +58,8 @@ void wait_for_freeze(boost::asio::signal_set* signals, std::vector<Mount>* mount
 
 int run(const std::vector<std::string>& directories) {
   runtime::AsioRuntime runtime;
-  const std::unique_ptr<observe::Log> log = observe::make_log({.target = observe::LogTarget::kStderr, .file = "", .name = "memory"});
+  const std::unique_ptr<observe::Log> log =
+      observe::make_log({.target = observe::LogTarget::kStderr, .file = "", .name = "memory"});
   MemoryCluster cluster(runtime);
   std::vector<Mount> mounts;
   for (const std::string& directory : directories) {

@@ -575,6 +575,41 @@ def direct_writes_are_seen_by_cached_readers(d):
 
 
 @case
+def cached_readers_follow_a_direct_writer(d):
+    """A direct writer counts up; a reader through the page cache must never see a smaller number."""
+    write_file(f"{d}/f", bytes(4096))
+    done = threading.Event()
+    errors = []
+
+    def read():
+        fd = os.open(f"{d}/f", os.O_RDONLY)
+        last = 0
+        while not done.is_set():
+            floor = written[0]
+            now = int.from_bytes(os.pread(fd, 8, 0), "little")
+            if now < last or now < floor:
+                errors.append(f"read {now} after {last}, written {floor}")
+                break
+            last = now
+        os.close(fd)
+    written = [0]
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    fd = os.open(f"{d}/f", os.O_WRONLY | os.O_DIRECT)
+    memory = mmap.mmap(-1, 4096)
+    for i in range(1, 1500):
+        memory[:8] = i.to_bytes(8, "little")
+        os.pwrite(fd, memory, 0)
+        written[0] = i
+    done.set()
+    os.close(fd)
+    for reader in readers:
+        reader.join()
+    equal(errors, [])
+
+
+@case
 def mmap_shared(d):
     write_file(f"{d}/f", bytes(100_000))
     with open(f"{d}/f", "r+b") as file:

@@ -113,6 +113,14 @@ Task<void> stop_status(Stoppable* object) {
   CHECK(status.has_value());
 }
 
+void start_master(mds::master::Master* master) {
+  const Status status = master->start();
+  if (!status.has_value()) {
+    std::fprintf(stderr, "the MDS cannot start: %s\n", status.error().to_string().c_str());
+    std::abort();
+  }
+}
+
 std::string client_host(unsigned index) { return "client" + std::to_string(index); }
 
 }  // namespace
@@ -141,8 +149,7 @@ void SimCluster::start_mds() {
   options.settings.credentials = credentials();
   options.settings.lease = options_.lease;
   mds_ = std::make_shared<MdsLife>(world_, fabric_, *log_, tables_, store_, std::move(options), runtime);
-  const Status started = mds_->master.start();
-  CHECK(started.has_value());
+  start_master(&mds_->master);
   mds::master::Master* master = &mds_->master;
   auto listener = mds_->network.listen(session_door(), [master](std::unique_ptr<net::Stream> stream) {
     master->accept(std::move(stream));
@@ -255,6 +262,8 @@ client::FileSystem& SimCluster::start_client(unsigned index) {
   options.host_id = HostId::from_raw(900 + index);
   options.host = client_host(index);
   options.process = "process " + std::to_string(world_.prng().next());
+  // Outages come one after another here: an operation may need several tries.
+  options.operation_timeout = 200s;
   options.cache_bytes = 32_MiB;
   options.dirty_bytes_per_file = 8_MiB;
   // One mount per simulated host: whatever else the master knows of this host is dead.

@@ -97,6 +97,10 @@ struct Steps {
       *result = co_await fs->open(inode, client::OpenMode::kWrite);
       co_return;
     }
+    if (found.error().code() != Code::kNotFound) {
+      *result = fail(found.error());
+      co_return;
+    }
     pb::MakeNode request;
     request.set_parent(kRootInode.raw());
     request.set_name(name);

@@ -103,7 +103,8 @@ void FakeCluster::check_parity() const {
 
 std::vector<std::byte> joined(const std::vector<Buffer>& parts) {
   std::vector<std::byte> bytes;
-  for (const Buffer& part : parts) bytes.insert(bytes.end(), part.data(), part.data() + part.size());
+  for (const Buffer& part : parts)
+    bytes.insert(bytes.end(), part.data(), part.data() + part.size());
   return bytes;
 }
 

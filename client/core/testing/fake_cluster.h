@@ -72,10 +72,10 @@ class FakeCs final : public FakeServer {
     std::map<std::uint64_t, Block> blocks;
   };
   std::map<std::pair<std::uint64_t, std::uint32_t>, Piece> pieces;
-  bool dead = false;              // answers nothing, refuses connections
+  bool dead = false;  // answers nothing, refuses connections
   bool full = false;
-  Duration delay{};               // before each answer
-  std::uint64_t rot_reads = 0;    // so many answers carry a flipped bit
+  Duration delay{};             // before each answer
+  std::uint64_t rot_reads = 0;  // so many answers carry a flipped bit
   std::uint64_t prepares = 0;
   std::uint64_t repeated = 0;
   std::uint64_t settles = 0;
@@ -106,10 +106,10 @@ class FakeMaster final : public FakeServer {
   std::map<std::uint64_t, Node> nodes;
   std::map<std::string, std::uint64_t> names;
   std::uint64_t recalls = 0;
-  std::uint64_t executed = 0;       // mutations really done
-  std::uint64_t lose_replies = 0;   // so many mutations are done, then the connection breaks
+  std::uint64_t executed = 0;      // mutations really done
+  std::uint64_t lose_replies = 0;  // so many mutations are done, then the connection breaks
   std::uint64_t unsettled = 0;
-  bool below_minimum = false;       // refuse every DropPieces
+  bool below_minimum = false;  // refuse every DropPieces
   void end_session(std::uint64_t session);
   std::vector<std::uint64_t> sessions() const;
 

@@ -129,8 +129,8 @@ Result<net::Payload> FakeCs::read(const pb::Read& ask) {
       const bool follows =
           reply.present_size() != 0 &&
           reply.present().rbegin()->first() + reply.present().rbegin()->count() == block;
-      pb::BlockRange& run = follows ? *reply.mutable_present(reply.present_size() - 1)
-                                    : *reply.add_present();
+      pb::BlockRange& run =
+          follows ? *reply.mutable_present(reply.present_size() - 1) : *reply.add_present();
       if (!follows) run.set_first(block);
       run.set_count(run.count() + 1);
       const std::uint32_t crc = crc32c(at->second);

@@ -238,7 +238,13 @@ Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
       return fail(Code::kStaleEpoch);
     }
     if (release.has_update()) update(node, release.update());
-    if (release.unsettled()) ++unsettled;
+    if (release.unsettled()) {
+      ++unsettled;
+      // Recovery drops chunks that no committed size ever reached.
+      const std::uint64_t chunk_bytes = shape_.piece_bytes * shape_.data;
+      const std::uint64_t used = div_ceil(node.attributes.size(), chunk_bytes);
+      node.chunks.erase(node.chunks.lower_bound(used), node.chunks.end());
+    }
     for (auto& [index, chunk] : node.chunks) chunk.set_writer_epoch(0);
     node.holder = 0;
     if (release.keep() == pb::LEASE_SHARED) node.shared.insert(request.session());
@@ -259,8 +265,8 @@ Result<pb::ClientReply> FakeMaster::set_attr(const pb::ClientRequest& request) {
     if (set.size() < node.attributes.size()) {
       node.chunks.erase(node.chunks.lower_bound(div_ceil(set.size(), chunk_bytes)),
                         node.chunks.end());
-      node.trim_pending = set.size() % chunk_bytes != 0 &&
-                          node.chunks.contains(set.size() / chunk_bytes);
+      node.trim_pending =
+          set.size() % chunk_bytes != 0 && node.chunks.contains(set.size() / chunk_bytes);
     }
     node.attributes.set_size(set.size());
   }
@@ -274,7 +280,8 @@ Result<pb::ClientReply> FakeMaster::set_attr(const pb::ClientRequest& request) {
 Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request) {
   const pb::OpenChunk& open = request.open_chunk();
   Node& node = nodes.at(open.inode());
-  if (node.holder != request.session() || node.epoch != open.epoch()) return fail(Code::kStaleEpoch);
+  if (node.holder != request.session() || node.epoch != open.epoch())
+    return fail(Code::kStaleEpoch);
   const std::uint32_t pieces = shape_.data + shape_.parity;
   auto [at, added] = node.chunks.try_emplace(open.index());
   pb::Chunk& chunk = at->second;
@@ -308,7 +315,8 @@ Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request)
 Result<pb::ClientReply> FakeMaster::drop_pieces(const pb::ClientRequest& request) {
   const pb::DropPieces& drop = request.drop_pieces();
   Node& node = nodes.at(drop.inode());
-  if (node.holder != request.session() || node.epoch != drop.epoch()) return fail(Code::kStaleEpoch);
+  if (node.holder != request.session() || node.epoch != drop.epoch())
+    return fail(Code::kStaleEpoch);
   for (auto& [index, chunk] : node.chunks) {
     if (chunk.id() != drop.chunk()) continue;
     if (chunk.version() != drop.version()) return fail(Code::kStaleVersion);
