@@ -100,8 +100,7 @@ int start(const Arguments& arguments) {
   }
   const Result<int> code = run(arguments, *daemon);
   if (code.has_value()) return *code;
-  daemon->log().error("cannot start: {}", code.error().to_string());
-  std::fprintf(stderr, "cairn-csd: %s\n", code.error().to_string().c_str());
+  daemon->failed(code.error());
   return 1;
 }
 

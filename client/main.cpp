@@ -4,14 +4,11 @@
 // or mount point, 5 cluster not reachable, 6 not authenticated.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <climits>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,7 +16,7 @@
 #include "client/core/file_system.h"
 #include "client/fuse/fuse_session.h"
 #include "client/fuse/mount_options.h"
-#include "client/fuse/mount_table.h"
+#include "client/fuse/mount_point.h"
 #include "client/fuse/process.h"
 #include "common/cluster/cluster_config.h"
 #include "common/daemon/daemon.h"
@@ -106,28 +103,6 @@ Result<Plan> refuse_cluster(Refusal* refusal, const MountRequest& request, const
   return refuse(refusal, exit_code_of(error), explain(request, error.message(), next));
 }
 
-// The mount point without symlinks, as the kernel will name it. Errors: kNotFound, kBusy.
-Result<std::string> check_mount_point(const MountRequest& request) {
-  std::array<char, PATH_MAX> resolved{};
-  struct stat st {};
-  if (::realpath(request.mount_point.c_str(), resolved.data()) == nullptr ||
-      ::stat(resolved.data(), &st) != 0) {
-    if (errno == ENOTCONN) {
-      return fail(Code::kBusy, "A mount whose process died is there. End it first:  umount -l " +
-                                   request.mount_point);
-    }
-    return fail(errno == ENOENT ? Code::kNotFound : Code::kBusy,
-                fmt::format("The mount point cannot be used: {}.", std::strerror(errno)));
-  }
-  if (!S_ISDIR(st.st_mode)) return fail(Code::kBusy, "The mount point is not a directory.");
-  std::string path = resolved.data();
-  const std::optional<fuse::MountEntry> there = fuse::visible_mount(path);
-  if (there && there->source == request.source()) {
-    return fail(Code::kBusy, "It is mounted there already.");
-  }
-  return path;
-}
-
 Result<Plan> make_plan(MountRequest request, Refusal* refusal) {
   const Status named = cluster::check_cluster_name(request.cluster);
   if (!named.has_value()) {
@@ -141,7 +116,7 @@ Result<Plan> make_plan(MountRequest request, Refusal* refusal) {
   const Result<HostId> host_id = config.host_id();
   if (!host_id.has_value()) return refuse_cluster(refusal, request, host_id.error());
 
-  Result<std::string> path = check_mount_point(request);
+  Result<std::string> path = fuse::prepare_mount_point(request.mount_point, request.source());
   if (!path.has_value()) {
     return refuse(refusal, exit_code_of(path.error()),
                   explain(request, path.error().message(), {}));
@@ -195,8 +170,9 @@ class Mount {
 void Mount::failed(const Error& error) {
   exit_code_ = exit_code_of(error);
   if (exit_code_ == kUsage) exit_code_ = kFailed;  // the command line was right
-  daemon_.failed(exit_code_,
-                 explain(plan_.request, error.to_string(), next_step(plan_.request, exit_code_)));
+  daemon_.failed(exit_code_, explain(plan_.request,
+                                     error.message().empty() ? error.to_string() : error.message(),
+                                     next_step(plan_.request, exit_code_)));
 }
 
 Task<Status> Mount::start() {
@@ -242,7 +218,8 @@ Task<void> Mount::stop() {
                         plan_.options.mount_point, stopped.error().to_string());
     exit_code_ = kFailed;
   }
-  if (session_ != nullptr) co_await session_->close();
+  if (session_ == nullptr) co_return;
+  co_await session_->close();
   daemon_.log().info("the mount at {} ended", plan_.options.mount_point);
 }
 

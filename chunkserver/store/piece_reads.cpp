@@ -25,10 +25,7 @@ Task<Result<ReadAnswer>> PieceStore::read(PieceId piece, std::vector<BlockRange>
   const ReuseGate::Ticket ticket = gate_.begin_read();
   Result<ReadAnswer> answer = co_await read_blocks(piece, std::move(ranges));
   gate_.end_read(ticket);
-  if (gate_.holds()) {
-    release_freed();
-    progress_.notify_all();
-  }
+  if (release_freed()) progress_.notify_all();
   co_return answer;
 }
 

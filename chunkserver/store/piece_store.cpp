@@ -187,16 +187,18 @@ Status PieceStore::apply(const Journal::Records& records, const JournalPosition&
   applied_sequence_ = position.sequence;
   for (const Record* record : records) unstage(*record);
   gate_.hold(std::move(change->freed));
-  release_freed();
+  static_cast<void>(release_freed());
   progress_.notify_all();
   return {};
 }
 
-void PieceStore::release_freed() {
-  for (const Extent& extent : gate_.take_reusable()) {
+bool PieceStore::release_freed() {
+  const std::vector<Extent> extents = gate_.take_reusable();
+  for (const Extent& extent : extents) {
     const Status status = space_.free(extent);
     CHECK(status.has_value());
   }
+  return !extents.empty();
 }
 
 void PieceStore::fence_store(const Error& error) {

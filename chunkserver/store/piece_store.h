@@ -146,7 +146,8 @@ class PieceStore {
   Status apply(const Journal::Records& records, const JournalPosition& position);
   void unstage(const Record& record);
   void fence_store(const Error& error);
-  void release_freed();
+  // True when blocks came back.
+  bool release_freed();
 
   // There may be room now: try again. Error: kNoSpace.
   Task<Status> make_room(std::uint64_t blocks);

@@ -180,14 +180,16 @@ Task<void> overwrite(PieceStore* store, std::uint64_t rounds, std::uint64_t* don
     PrepareRequest request = std::move(made.request);
     const Status status = co_await store->prepare(std::move(request), std::move(made.body));
     EXPECT_TRUE(status.has_value());
+    if (!status.has_value()) *done = rounds;  // the readers shall end, too
     if (!status.has_value()) co_return;
     ++*done;
   }
 }
-Task<void> read_on(PieceStore* store, const std::uint64_t* done, std::uint64_t rounds,
+Task<void> read_on(runtime::Runtime* runtime, PieceStore* store, const std::uint64_t* done, std::uint64_t rounds,
                    std::uint64_t* checked) {
   std::uint64_t last = 0;
   while (*done < rounds) {
+    co_await yield_turn(*runtime);
     std::vector<BlockRange> ranges{{0, 16}};
     const std::uint64_t acknowledged = *done;
     const Result<ReadAnswer> answer = co_await store->read(piece_id(1), std::move(ranges));
@@ -211,7 +213,7 @@ Task<void> overwrite_and_read(runtime::Runtime* runtime, PieceStore* store, std:
   std::uint64_t done = 0;
   runtime::TaskGroup group(*runtime);
   group.spawn(overwrite(store, kRounds, &done));
-  for (int i = 0; i < 4; ++i) group.spawn(read_on(store, &done, kRounds, checked));
+  for (int i = 0; i < 4; ++i) group.spawn(read_on(runtime, store, &done, kRounds, checked));
   co_await group.join();
 }
 

@@ -5,14 +5,14 @@
 namespace cairn::chunkserver::testing {
 
 Status RestlessKv::write(const kv::Batch& batch) {
-  if (fail_writes_) return fail(Code::kDiskFailed, "injected failure of the index");
+  if (broken()) return fail(Code::kDiskFailed, "injected failure of the index");
   TRY_VOID(below_.write(batch));
   if (prng_.chance(self_flush_)) return below_.flush();
   return {};
 }
 
 Status RestlessKv::flush() {
-  if (fail_writes_) return fail(Code::kDiskFailed, "injected failure of the index");
+  if (broken()) return fail(Code::kDiskFailed, "injected failure of the index");
   ++flushes_;
   return below_.flush();
 }
@@ -21,7 +21,7 @@ StoreWorld::StoreWorld(Options options)
     : options_(options),
       loop_(options.seed),
       disk_({.size_limit = options.disk_bytes}),
-      kv_(options.seed),
+      kv_(disk_, options.seed),
       log_(observe::make_null_log()) {}
 
 StoreWorld::~StoreWorld() {

@@ -10,10 +10,11 @@
 
 namespace cairn::chunkserver::testing {
 
-// RocksDB may flush by itself after any write: so does this one, by chance.
+// RocksDB may flush by itself after any write: so does this one, by chance. It lies on `disk`: when the power
+// of that is cut nothing reaches it any more.
 class RestlessKv final : public kv::Kv {
  public:
-  explicit RestlessKv(std::uint64_t seed) : prng_(seed) {}
+  RestlessKv(const io::SimDisk& disk, std::uint64_t seed) : disk_(disk), prng_(seed) {}
   Result<std::optional<std::string>> get(std::string_view key) const override { return below_.get(key); }
   Status scan(std::string_view begin, std::string_view end, const Visit& visit) const override {
     return below_.scan(begin, end, visit);
@@ -26,6 +27,8 @@ class RestlessKv final : public kv::Kv {
   std::uint64_t flushes() const { return flushes_; }
 
  private:
+  bool broken() const { return fail_writes_ || !disk_.attached(); }
+  const io::SimDisk& disk_;
   kv::MemKv below_;
   Prng prng_;
   std::uint64_t self_flush_ = 100;

@@ -17,7 +17,7 @@ class VirtualLoop final : public runtime::Runtime {
   Instant now() const override { return now_; }
   WallTime wall_now() const override { return WallTime(now_.nanos()); }
   std::uint64_t random() override { return prng_.next(); }
-  void post(runtime::Callback callback) override { ready_.push_back(std::move(callback)); }
+  void post(runtime::Callback callback) override { ready_.push_back({0, std::move(callback)}); }
   runtime::TimerId schedule(Instant at, runtime::Callback callback) override {
     const runtime::TimerId id = next_++;
     timers_.emplace(std::pair(at, id), std::move(callback));
@@ -26,25 +26,26 @@ class VirtualLoop final : public runtime::Runtime {
   }
   void cancel(runtime::TimerId timer) override {
     const auto it = due_.find(timer);
-    if (it == due_.end()) return;
+    if (it == due_.end()) {
+      std::erase_if(ready_, [timer](const Ready& ready) { return timer != 0 && ready.timer == timer; });
+      return;
+    }
     timers_.erase({it->second, timer});
     due_.erase(it);
   }
 
   // False when there is nothing left to do.
   bool step() {
+    // What is due now takes its turn among the rest.
+    while (!timers_.empty() && timers_.begin()->first.first <= now_) take_timer();
+    if (ready_.empty() && !timers_.empty()) take_timer();
     if (!ready_.empty()) {
-      runtime::Callback callback = std::move(ready_.front());
+      runtime::Callback callback = std::move(ready_.front().callback);
       ready_.pop_front();
       callback();
       return true;
     }
-    if (timers_.empty()) return false;
-    auto node = timers_.extract(timers_.begin());
-    now_ = std::max(now_, node.key().first);
-    due_.erase(node.key().second);
-    node.mapped()();
-    return true;
+    return false;
   }
 
   template <class T>
@@ -78,9 +79,21 @@ class VirtualLoop final : public runtime::Runtime {
     *done = true;
   }
 
+  struct Ready {
+    runtime::TimerId timer;  // 0: none
+    runtime::Callback callback;
+  };
+
+  void take_timer() {
+    auto node = timers_.extract(timers_.begin());
+    now_ = std::max(now_, node.key().first);
+    due_.erase(node.key().second);
+    ready_.push_back({node.key().second, std::move(node.mapped())});
+  }
+
   Prng prng_;
   Instant now_ = Instant::from_nanos(1'000'000'000);
-  std::deque<runtime::Callback> ready_;
+  std::deque<Ready> ready_;
   std::map<std::pair<Instant, runtime::TimerId>, runtime::Callback> timers_;
   std::map<runtime::TimerId, Instant> due_;
   runtime::TimerId next_ = 1;

@@ -8,6 +8,23 @@ namespace {
 constexpr std::uint32_t kChunksAtOnce = 16;
 
 std::unexpected<Error> lost() { return fail(Code::kLeaseExpired, "the lease ended meanwhile"); }
+constexpr std::size_t kChunksKeptMax = 4096;
+
+bool same_layout(const layout::FileLayout& a, const layout::FileLayout& b) {
+  return a.encoding() == b.encoding() && a.cell_bytes() == b.cell_bytes() &&
+         a.piece_bytes() == b.piece_bytes();
+}
+
+// Chunks of a huge file that nobody works on can be asked for again.
+void forget_some(Inode& inode) {
+  if (inode.chunks.size() < kChunksKeptMax) return;
+  std::erase_if(inode.chunks, [&](const auto& entry) {
+    const ChunkState& chunk = *entry.second;
+    const bool open =
+        chunk.view != nullptr && inode.epoch.raw() != 0 && chunk.opened == inode.epoch;
+    return entry.second.use_count() == 1 && !open;
+  });
+}
 }  // namespace
 
 void ChunkMap::learn(ChunkState& chunk, const pb::Chunk& from) {
@@ -23,6 +40,7 @@ Status ChunkMap::learn_layout(Inode& inode, const pb::Layout& layout) {
   TRY(const layout::FileLayout arithmetic,
       layout::FileLayout::make(encoding, layout.cell_bytes(), layout.piece_bytes()));
   inode.layout = arithmetic;
+  guess_ = arithmetic;
   return Status();
 }
 
@@ -44,6 +62,7 @@ Task<Result<ChunkPtr>> ChunkMap::find(InodePtr inode, std::uint64_t index, Deadl
   if (!reply.has_value()) co_return fail(reply.error());
   if (inode->serial != serial) co_return lost();
   const pb::GetChunksReply& got = reply->get_chunks();
+  forget_some(*inode);
   CO_TRY_VOID(learn_layout(*inode, got.layout()));
   std::uint64_t last = index;
   for (const pb::Chunk& chunk : got.chunks()) {
@@ -95,14 +114,17 @@ Task<Result<pb::OpenChunkReply>> ChunkMap::ask_open(InodePtr inode, std::uint64_
   co_return std::move(*reply->mutable_open_chunk());
 }
 
-Task<Status> ChunkMap::ensure_layout(InodePtr inode, Deadline deadline) {
-  if (inode->layout.has_value()) co_return Status();
+Task<Status> ChunkMap::learn_layout(InodePtr inode, PieceMask touch, Deadline deadline) {
+  const std::optional<layout::FileLayout> guessed = guess_;
   const Result<ChunkPtr> first = co_await find(inode, 0, deadline);
   if (!first.has_value()) co_return fail(first.error());
   const ChunkPtr chunk = *first;
-  const Status opened = co_await open(inode, chunk, 0, deadline);
+  Status opened = co_await open(inode, chunk, touch, deadline);
+  const bool refused = !opened.has_value() && opened.error().code() == Code::kInvalidArgument;
+  if (refused && touch != 0) opened = co_await open(inode, chunk, 0, deadline);
   if (!opened.has_value()) co_return opened;
   if (!inode->layout.has_value()) co_return fail(Code::kProtocol, "the MDS told no layout");
+  if (!guessed.has_value() || !same_layout(*guessed, *inode->layout)) chunk->stray |= chunk->fresh;
   co_return Status();
 }
 

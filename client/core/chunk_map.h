@@ -26,8 +26,10 @@ class ChunkMap {
   Task<Result<ChunkPtr>> find(InodePtr inode, std::uint64_t index, Deadline deadline);
   // Asks again: what was known did not work.
   Task<Status> refresh(InodePtr inode, ChunkPtr chunk, Deadline deadline);
-  // The layout of a file that may not have a chunk yet.
-  Task<Status> ensure_layout(InodePtr inode, Deadline deadline);
+  // The layout of a file without a chunk: opens the first one. `touch` comes from guess().
+  Task<Status> learn_layout(InodePtr inode, PieceMask touch, Deadline deadline);
+  // What the last file got.
+  const std::optional<layout::FileLayout>& guess() const { return guess_; }
   // After it all `touch`ed pieces are current or missing, and the chunk is open under our epoch.
   Task<Status> open(InodePtr inode, ChunkPtr chunk, PieceMask touch, Deadline deadline);
   // Pieces that did not take a write.
@@ -43,6 +45,7 @@ class ChunkMap {
 
   runtime::Runtime& runtime_;
   Session& session_;
+  std::optional<layout::FileLayout> guess_;
 };
 
 }  // namespace cairn::client

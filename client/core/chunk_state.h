@@ -43,6 +43,7 @@ struct ChunkState {
   std::shared_ptr<const ChunkView> view;  // null: a hole
   LeaseEpoch opened;                      // OpenChunk was answered under this lease; 0: never
   PieceMask fresh = 0;                    // made current by our OpenChunk, not yet on its CS
+  PieceMask stray = 0;                    // fresh by a wrong guess: some op has to make them
   // Write ops of (chunk, epoch).
   OpSeq next_seq{1};
   std::set<OpSeq> undecided;

@@ -50,6 +50,7 @@ Task<void> CsLinks::connect(Link* link, std::string address) {
     link->channel = std::move(*made);
     link->backoff.reset();
     link->avoid_until = Instant();
+    link->down_since = Instant();
   } else {
     if (made.has_value()) {
       std::shared_ptr<net::Channel> unwanted = std::move(*made);
@@ -57,6 +58,7 @@ Task<void> CsLinks::connect(Link* link, std::string address) {
     } else {
       link->last_error = made.error();
     }
+    if (link->down_since == Instant()) link->down_since = runtime_.now();
     link->avoid_until = runtime_.after(link->backoff.next(runtime_.random()));
   }
   link->connected.notify_all();
@@ -110,6 +112,12 @@ bool CsLinks::avoided(const std::string& address) const {
   if (found == links_.end()) return false;
   const Instant now = runtime_.now();
   return now < found->second->avoid_until || now < found->second->slow_until;
+}
+
+Duration CsLinks::down_for(const std::string& address) const {
+  const auto found = links_.find(address);
+  if (found == links_.end() || found->second->down_since == Instant()) return Duration();
+  return runtime_.now() - found->second->down_since;
 }
 
 Task<void> CsLinks::stop() {

@@ -33,6 +33,8 @@ class CsLinks {
   // It answered too late: readers go round it for a moment.
   void mark_slow(const std::string& address);
   bool avoided(const std::string& address) const;
+  // How long connecting has failed; 0 when it did not.
+  Duration down_for(const std::string& address) const;
   Task<void> stop();
 
  private:
@@ -41,6 +43,7 @@ class CsLinks {
     std::shared_ptr<net::Channel> channel;
     bool connecting = false;
     Instant avoid_until;
+    Instant down_since;
     Instant slow_until;
     Backoff backoff;
     Error last_error;

@@ -71,6 +71,8 @@ class FileSystem {
   virtual Task<Result<pb::Attributes>> get_attributes(InodeId inode) = 0;
   // Unset fields of `change` stay; inode and epoch are filled in here. Size truncates or extends.
   virtual Task<Result<pb::Attributes>> set_attributes(InodeId inode, pb::SetAttr change) = 0;
+  // Makes a file at least `size` bytes long, never shorter, whatever others do meanwhile.
+  virtual Task<Result<pb::Attributes>> extend(InodeId inode, ByteCount size) = 0;
   // create, mkdir, mknod, symlink by `request.type`. A regular file with `open` set is opened for
   // writing (release() it).
   virtual Task<Result<pb::Attributes>> make_node(pb::MakeNode request, bool open) = 0;

@@ -181,6 +181,10 @@ Status LeaseKeeper::install(const InodePtr& inode, const pb::AcquireLeaseReply& 
     if (!exclusive) inode->attributes = reply.attributes();
     return Status();
   }
+  if (granted(*inode, pb::LEASE_EXCLUSIVE) && inode->has_delayed()) {
+    inode->error = Error(Code::kLeaseExpired, "the lease was replaced before the data was written");
+    inode->forget();
+  }
   if (!granted(*inode, pb::LEASE_SHARED)) inode->forget();
   if (reply.has_layout() && reply.layout().cell_bytes() != 0) {
     const pb::Layout& layout = reply.layout();

@@ -81,7 +81,11 @@ Task<void> LeaseKeeper::retreat(InodePtr inode, pb::LeaseMode keep, Deadline pat
     if (inode->active != 0 || inode->served != served) continue;
     // A CommitFile under way must not be overtaken.
     const runtime::Semaphore::Permit commit = co_await inode->commit.lock();
-    if (inode->serial == serial) co_await give_back(inode, keep);
+    // Never shared while the file is open for writing: a write of the kernel that waits for the
+    // exclusive lease keeps a page locked, and dropping the pages for the next recall waits for
+    // that page. Two such mounts would wait for each other until their sessions end.
+    const pb::LeaseMode kept = inode->writers != 0 ? pb::LEASE_NONE : keep;
+    if (inode->serial == serial) co_await give_back(inode, kept);
     break;
   }
   *finished = true;
@@ -220,6 +224,12 @@ void LeaseKeeper::session_gone() {
     ++inode->releases;
     tasks_.spawn(drop_pages(inode));
     inode->changed.notify_all();
+  }
+}
+
+void LeaseKeeper::drop_all_pages() {
+  for (const auto& [id, entry] : inodes_) {
+    if (entry.inode->mode != pb::LEASE_NONE) tasks_.spawn(drop_pages(entry.inode));
   }
 }
 

@@ -47,6 +47,9 @@ Task<void> Mount::ticker() {
     const Deadline next = runtime_.after(kTick);
     while (!stopping_ && runtime_.now() < next) co_await wake_.wait_until(next);
     if (stopping_) co_return;
+    const bool valid = session_.valid();
+    if (leases_valid_ && !valid) leases_.drop_all_pages();
+    leases_valid_ = valid;
     leases_.tick();
     writeback_.tick();
   }
@@ -146,7 +149,7 @@ Task<Result<pb::Attributes>> Mount::set_attributes(InodeId id, pb::SetAttr chang
   change.set_inode(id.raw());
   const InodePtr inode = leases_.get(id);
   if (change.has_size()) {
-    Result<pb::Attributes> sized = co_await set_size(inode, std::move(change));
+    Result<pb::Attributes> sized = co_await set_size(inode, std::move(change), Resize::kExactly);
     co_return sized;
   }
   const Deadline deadline = leases_.lease_deadline();

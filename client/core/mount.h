@@ -31,6 +31,7 @@ class Mount final : public FileSystem, private Session::Owner {
   Task<Result<pb::Attributes>> lookup(InodeId parent, std::string name) override;
   Task<Result<pb::Attributes>> get_attributes(InodeId inode) override;
   Task<Result<pb::Attributes>> set_attributes(InodeId inode, pb::SetAttr change) override;
+  Task<Result<pb::Attributes>> extend(InodeId inode, ByteCount size) override;
   Task<Result<pb::Attributes>> make_node(pb::MakeNode request, bool open) override;
   Task<Result<pb::Attributes>> link(InodeId inode, InodeId parent, std::string name) override;
   Task<Status> unlink(InodeId parent, std::string name, bool directory) override;
@@ -79,7 +80,8 @@ class Mount final : public FileSystem, private Session::Owner {
   Status take_error(Inode& inode);
   Deadline write_deadline() const;
 
-  Task<Result<pb::Attributes>> set_size(InodePtr inode, pb::SetAttr change);
+  enum class Resize { kExactly, kGrowOnly };
+  Task<Result<pb::Attributes>> set_size(InodePtr inode, pb::SetAttr change, Resize resize);
   Task<Result<pb::Attributes>> set_size_alone(InodePtr inode, pb::SetAttr change);
   Task<Status> ensure_trimmed(InodePtr inode, Deadline deadline);
   Task<Status> trim_alone(InodePtr inode, Deadline deadline);
@@ -100,6 +102,7 @@ class Mount final : public FileSystem, private Session::Owner {
   Event wake_;
   bool stopping_ = false;
   bool leases_released_ = false;
+  bool leases_valid_ = false;  // at the last tick
   Status last_flush_;
   std::uint64_t reads_ = 0;
   std::uint64_t writes_ = 0;

@@ -7,12 +7,27 @@
 
 namespace cairn::client {
 
-Task<Result<pb::Attributes>> Mount::set_size(InodePtr inode, pb::SetAttr change) {
+Task<Result<pb::Attributes>> Mount::extend(InodeId inode, ByteCount size) {
+  if (options_.read_only) co_return fail(Code::kReadOnly);
+  pb::SetAttr change;
+  change.set_inode(inode.raw());
+  change.set_size(size);
+  Result<pb::Attributes> extended =
+      co_await set_size(leases_.get(inode), std::move(change), Resize::kGrowOnly);
+  co_return extended;
+}
+
+Task<Result<pb::Attributes>> Mount::set_size(InodePtr inode, pb::SetAttr change, Resize resize) {
   if (change.size() > limits::kFileBytesMax) co_return fail(Code::kFileTooBig);
   const Deadline deadline = leases_.lease_deadline();
   for (;;) {
     Result<Alone> alone = co_await leases_.enter_alone(inode, pb::LEASE_EXCLUSIVE, deadline);
     if (!alone.has_value()) co_return fail(std::move(alone).error());
+    if (resize == Resize::kGrowOnly && change.size() <= inode->size) {
+      pb::Attributes attributes = inode->attributes;
+      inode->overlay(attributes);
+      co_return attributes;
+    }
     if (inode->trim_pending) {
       const Status trimmed = co_await trim_alone(inode, deadline);
       if (!trimmed.has_value()) co_return fail(trimmed.error());
@@ -44,6 +59,8 @@ Task<Result<pb::Attributes>> Mount::set_size_alone(InodePtr inode, pb::SetAttr c
   inode->attributes = reply->attributes();
   inode->size = size;
   inode->attributes_dirty = false;
+  // The master cannot know whether an open chunk holds bytes past the old size; we do.
+  if (size > old_size && inode->layout.has_value()) inode->trimmed = true;
   if (size < old_size) {
     inode->trim_pending = true;
     const Status trimmed = co_await trim_alone(inode, deadline);

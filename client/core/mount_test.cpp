@@ -303,6 +303,64 @@ TEST(Mount, SmallFilesTouchOnlyThePiecesThatHoldBytes) {
   cluster.unmount(std::move(mount));
 }
 
+TEST(Mount, AChunkServerThatIsRestartedQuicklyKeepsItsPiece) {
+  FakeCluster cluster(kFourTwo);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(13, 300'000));
+  file.fsync();
+  file.write(0, pattern(14, 300'000));
+  cluster.cs[1]->kill();
+  std::optional<Status> synced;
+  cluster.start(mount->fsync(inode), &synced);
+  cluster.world.run_for(1s);
+  EXPECT_FALSE(synced.has_value());
+  cluster.cs[1]->revive();
+  cluster.world.run_for(2s);
+  ASSERT_TRUE(synced.has_value() && synced->has_value());
+  const pb::Chunk& chunk = cluster.master->nodes.at(inode.raw()).chunks.at(0);
+  EXPECT_EQ(chunk.version(), 1U);
+  cluster.check_parity();
+  file.check_all();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
+// A new file is opened with a guess of its layout. Every piece that the master then takes for
+// written must be on its chunk server, also when the guess was wrong.
+TEST(Mount, AWrongGuessOfTheLayoutLeavesNoPieceBehind) {
+  const std::pair<Shape, Shape> cases[] = {
+      {kTwoOne, kFourTwo}, {kFourTwo, kTwoOne}, {kThreeCopies, kFourTwo}, {kFourTwo, kFourTwo}};
+  for (const auto& [before, after] : cases) {
+    FakeCluster cluster(before, 1, 6);
+    auto mount = cluster.mount();
+    const InodeId first = cluster.create(*mount, "first");
+    FileModel one(cluster, *mount, first);
+    one.write(0, pattern(15, 5'000));
+    one.fsync();
+    mount->release(first, OpenMode::kWrite);
+    cluster.master->nodes.at(first.raw()).chunks.clear();
+    cluster.master->shape = after;
+    const InodeId second = cluster.create(*mount, "second");
+    FileModel two(cluster, *mount, second);
+    two.write(0, pattern(16, 5'000));
+    const std::uint64_t executed = cluster.master->executed;
+    two.fsync();
+    const bool right = before.data == after.data;
+    EXPECT_EQ(right, cluster.master->executed == executed + 2) << "one OpenChunk, one CommitFile";
+    const pb::Chunk& chunk = cluster.master->nodes.at(second.raw()).chunks.at(0);
+    for (const pb::Piece& piece : chunk.pieces()) {
+      if (piece.state() != pb::PIECE_CURRENT) continue;
+      EXPECT_TRUE(cluster.cs[piece.cs_id() - 1025]->pieces.contains({chunk.id(), piece.index()}))
+          << piece.index();
+    }
+    two.check_all();
+    mount->release(second, OpenMode::kWrite);
+    cluster.unmount(std::move(mount));
+  }
+}
+
 TEST(Mount, SettlesWhenIdle) {
   FakeCluster cluster(kTwoOne);
   auto mount = cluster.mount();

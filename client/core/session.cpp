@@ -292,8 +292,8 @@ Task<bool> Session::end_dead_sessions_once() {
     const Deadline until = runtime_.after(options_.operation_timeout);
     const Result<pb::ClientReply> ended = co_await call(std::move(end), until);
     if (ended.has_value()) {
-      log_.info("session {} was left by a process that is gone ({}): told the MDS",
-                entry.session(), entry.process());
+      log_.info("session {} was left by a process that is gone ({}): told the MDS", entry.session(),
+                entry.process());
     }
   }
   co_return some_left;

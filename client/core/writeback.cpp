@@ -58,12 +58,25 @@ Task<void> Writeback::wait_room(InodePtr inode, Deadline deadline) {
 void Writeback::wrote(InodePtr inode, FileOffset offset, ByteCount length) {
   delayed_.emplace(inode->id, inode);
   if (!inode->layout.has_value()) {
-    if (inode->cache.dirty_bytes() >= kFirstFlushBytes) start(inode);
+    if (inode->cache.dirty_bytes() < kFirstFlushBytes || inode->flushing || stopping_) return;
+    inode->flushing = true;
+    tasks_.spawn(stream_first(inode));
     return;
   }
+  stream_full(inode, offset.raw(), length);
+}
+
+void Writeback::stream_full(const InodePtr& inode, ByteCount from, ByteCount length) {
+  if (length == 0) return;
   const ByteCount stripe_bytes = inode->layout->stripe_bytes();
-  const std::uint64_t last = (offset.raw() + length - 1) / stripe_bytes;
-  for (std::uint64_t stripe = offset.raw() / stripe_bytes; stripe <= last; ++stripe) {
+  const std::uint64_t last = (from + length - 1) / stripe_bytes;
+  std::uint64_t stripe = from / stripe_bytes;
+  for (; stripe <= last; ++stripe) {
+    const std::optional<std::uint64_t> dirty =
+        inode->cache.next_dirty(stripe * (stripe_bytes / kBlockBytes));
+    if (!dirty.has_value()) return;
+    stripe = std::max(stripe, *dirty / (stripe_bytes / kBlockBytes));
+    if (stripe > last) return;
     const auto slot = inode->stripes.find(stripe);
     if (slot != inode->stripes.end() && slot->second.queued) continue;
     if (stripe_is_full(*inode, stripe)) tasks_.spawn(stream_stripe(inode, stripe));
@@ -94,6 +107,22 @@ Task<void> Writeback::stream_stripe(InodePtr inode, std::uint64_t stripe) {
   co_await flush_stripe(inode, stripe, &result);
 }
 
+// The stripes of a new file that were full before its layout was known.
+Task<void> Writeback::stream_first(InodePtr inode) {
+  const Status known = co_await learn_layout(inode);
+  inode->flushing = false;
+  if (known.has_value()) stream_full(inode, 0, inode->size);
+}
+
+Task<Status> Writeback::learn_layout(InodePtr inode) {
+  const std::uint64_t serial = inode->serial;
+  const Status known = co_await writer_.learn_layout(inode);
+  if (!known.has_value() && inode->serial == serial && known.error().code() != Code::kCancelled) {
+    leases_.abandon(inode, known.error());
+  }
+  co_return known;
+}
+
 Task<void> Writeback::flush_stripe(InodePtr inode, std::uint64_t stripe, Status* result) {
   const std::uint64_t serial = inode->serial;
   const StripeGuard guard = co_await lock_stripe(&runtime_, inode, stripe);
@@ -114,13 +143,8 @@ Task<Status> Writeback::flush(InodePtr inode) {
   if (cache.dirty_bytes() == 0 && cache.claimed_blocks() == 0) co_return Status();
   const std::uint64_t serial = inode->serial;
   inode->cache.restart_age(runtime_.now());
-  const Status layout = co_await writer_.learn_layout(inode);
-  if (!layout.has_value()) {
-    if (inode->serial == serial && layout.error().code() != Code::kCancelled) {
-      leases_.abandon(inode, layout.error());
-    }
-    co_return layout;
-  }
+  const Status layout = co_await learn_layout(inode);
+  if (!layout.has_value()) co_return layout;
   const std::uint64_t blocks = inode->layout->stripe_bytes() / kBlockBytes;
   std::set<std::uint64_t> stripes;
   for (const auto& [stripe, slot] : inode->stripes) stripes.insert(stripe);

@@ -42,6 +42,10 @@ class Writeback {
 
  private:
   Task<void> background(InodePtr inode);
+  Task<Status> learn_layout(InodePtr inode);
+  Task<void> stream_first(InodePtr inode);
+  // Begins to write the stripes of this range that are wholly dirty.
+  void stream_full(const InodePtr& inode, ByteCount from, ByteCount length);
   Task<void> flush_stripe(InodePtr inode, std::uint64_t stripe, Status* result);
   Task<void> stream_stripe(InodePtr inode, std::uint64_t stripe);
 

@@ -148,6 +148,25 @@ Task<void> Writer::pause(Backoff* backoff) {
   --waiting_;
 }
 
+// The pieces of chunk 0 that the dirty blocks will touch, if the file gets the layout that the last
+// new one got: saves small files a question to the master. 0: no idea.
+PieceMask Writer::guess_touch(const Inode& inode) const {
+  if (!map_.guess().has_value()) return 0;
+  const layout::FileLayout& layout = *map_.guess();
+  const std::uint64_t stripe_blocks = layout.stripe_bytes() / kBlockBytes;
+  const std::uint64_t cell_blocks = layout.cell_bytes() / kBlockBytes;
+  PieceMask touch = 0;
+  const std::uint64_t chunk_blocks = layout.chunk_bytes() / kBlockBytes;
+  for (const FileRun& run : inode.cache.dirty_runs(0, chunk_blocks)) {
+    const std::uint64_t last = run.first + run.count - 1;
+    for (std::uint64_t block = run.first; block <= last;
+         block = (block / cell_blocks + 1) * cell_blocks) {
+      touch |= piece_bit(static_cast<unsigned>(block % stripe_blocks / cell_blocks));
+    }
+  }
+  return touch == 0 ? 0 : touch | StripeGeometry::of(layout, 0).parity_mask();
+}
+
 Task<Status> Writer::learn_layout(InodePtr inode) {
   const std::uint64_t serial = inode->serial;
   Backoff backoff(50ms, 1s);
@@ -156,7 +175,8 @@ Task<Status> Writer::learn_layout(InodePtr inode) {
     if (inode->layout.has_value()) co_return Status();
     if (session_.stopping()) co_return fail(Code::kCancelled, "the mount is being stopped");
     const Deadline deadline = runtime_.after(kMetaTimeout);
-    const Status step = co_await map_.ensure_layout(inode, deadline);
+    const PieceMask touch = guess_touch(*inode);
+    const Status step = co_await map_.learn_layout(inode, touch, deadline);
     if (step.has_value()) continue;
     if (inode->serial != serial) co_return lost();
     if (!waits_for(step.error())) co_return step;
@@ -171,6 +191,11 @@ Task<Status> Writer::write_op(InodePtr inode, ChunkPtr chunk,
   if (!ready.has_value()) co_return ready;
   if (inode->serial != serial) co_return lost();
   const auto op = std::make_shared<StripeOp>(build_stripe_op(inode->cache, *source));
+  // A piece that the master takes for written must be there, even if it holds nothing.
+  for (unsigned i = 0; i < op->pieces.size(); ++i) {
+    if ((chunk->stray & piece_bit(i)) == 0 || !op->pieces[i].empty()) continue;
+    op->pieces[i].zeroes.push_back({source->geometry.piece_first + source->rows.front().first, 1});
+  }
   const Status committed = co_await commit(inode, chunk, op);
   if (inode->serial != serial) co_return lost();
   if (!committed.has_value()) {

@@ -72,6 +72,7 @@ class Writer {
                       Sent* sent);
   net::Payload prepare(const Inode& inode, const ChunkState& chunk, const StripeOp& op, OpSeq seq,
                        PieceMask participants, unsigned piece) const;
+  PieceMask guess_touch(const Inode& inode) const;
   bool waits_for(const Error& error) const;
   Task<void> pause(Backoff* backoff);
   Task<Status> drop_failed(InodePtr inode, ChunkPtr chunk, ChunkVersion version, PieceMask failed);

@@ -12,6 +12,8 @@ namespace cairn::client {
 namespace {
 
 constexpr Duration kPrepareTimeout = 8s;
+constexpr Duration kRestartGrace = 2s;  // a chunk server that cannot be reached for longer is out
+constexpr Duration kRestartPause = 100ms;
 constexpr Duration kMetaTimeout = 30s;
 constexpr Duration kWaitFirst = 50ms;
 constexpr Duration kWaitMost = 1s;
@@ -62,7 +64,7 @@ Task<void> Writer::send_one(InodePtr inode, ChunkPtr chunk, OpPtr op, OpSeq seq,
                             PieceMask participants, Sent* sent) {
   const std::uint64_t serial = inode->serial;
   const Deadline deadline = runtime_.after(kPrepareTimeout);
-  for (int attempt = 0; attempt < 2; ++attempt) {
+  for (int attempt = 0;; ++attempt) {
     const std::string address = chunk->view->pieces[sent->piece].address;
     net::Payload request = prepare(*inode, *chunk, *op, seq, participants, sent->piece);
     const Result<net::Payload> answer =
@@ -72,11 +74,17 @@ Task<void> Writer::send_one(InodePtr inode, ChunkPtr chunk, OpPtr op, OpSeq seq,
       co_return;
     }
     sent->status = fail(answer.error());
-    // Once more: the connection may be all that broke, or a bit on the way.
+    // Again: a bit may have flipped on the way, the connection may be all that broke, or the chunk
+    // server is just being restarted. Dropping its piece would cost a repair.
     const Code code = answer.error().code();
-    const bool worth = code == Code::kConnectionLost || code == Code::kOverloaded ||
-                       code == Code::kChecksumMismatch;
-    if (!worth || inode->serial != serial) co_return;
+    const bool once = code == Code::kOverloaded || code == Code::kChecksumMismatch;
+    const bool restart = code == Code::kConnectionLost || code == Code::kUnavailable;
+    const bool again =
+        (once && attempt == 0) || (restart && links_.down_for(address) < kRestartGrace);
+    if (!again || inode->serial != serial || session_.stopping()) co_return;
+    if (runtime_.now() + kRestartPause >= deadline) co_return;
+    if (attempt != 0) co_await runtime::sleep_for(runtime_, kRestartPause);
+    if (inode->serial != serial) co_return;
   }
 }
 
@@ -170,6 +178,7 @@ Task<Status> Writer::commit(InodePtr inode, ChunkPtr chunk, OpPtr op) {
     if (inode->serial != serial) co_return lost();
   }
   chunk->fresh &= ~participants;
+  chunk->stray &= ~participants;
   chunk->undecided.erase(seq);
   chunk->last_op = runtime_.now();
   co_return Status();

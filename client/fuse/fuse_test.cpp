@@ -10,6 +10,7 @@
 
 #include "client/fuse/attributes.h"
 #include "client/fuse/mount_options.h"
+#include "client/fuse/mount_point.h"
 #include "client/fuse/mount_table.h"
 #include "client/fuse/process.h"
 #include "client/fuse/request_memory.h"
@@ -117,6 +118,16 @@ TEST(MountTable, NeverUnmountsWhatIsNotOurs) {
   // "/" is mounted, but is not device 0:0: nothing happens, and that is no error.
   EXPECT_TRUE(unmount("/", "0:0").has_value());
   EXPECT_TRUE(visible_mount("/").has_value());
+}
+
+TEST(MountPoint, NamesWhatCannotBeUsed) {
+  const Result<std::string> missing = prepare_mount_point("/no/such/directory", "cairn://a");
+  ASSERT_FALSE(missing.has_value());
+  EXPECT_EQ(missing.error().code(), Code::kNotFound);
+  const Result<std::string> file = prepare_mount_point("/proc/self/status", "cairn://a");
+  ASSERT_FALSE(file.has_value());
+  EXPECT_EQ(file.error().code(), Code::kBusy);
+  EXPECT_EQ(prepare_mount_point("/usr/../usr/", "cairn://a").value_or(""), "/usr");
 }
 
 TEST(Process, KnowsItselfAsAlive) {

@@ -144,6 +144,29 @@ void on_fsync(fuse_req_t request, fuse_ino_t inode, int, fuse_file_info*) {
   server->start(fsync(server, request, InodeId::from_raw(inode)));
 }
 
+// Nothing is set aside: a write may still find the cluster full. Programs ask for the size.
+Task<void> extend(Server* server, fuse_req_t request, InodeId inode, ByteCount size) {
+  Call call(server, request);
+  const Result<pb::Attributes> extended = co_await server->fs().extend(inode, size);
+  if (extended.has_value()) {
+    call.error(0);
+  } else {
+    call.error(extended.error());
+  }
+}
+
+void on_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, off_t length,
+                  fuse_file_info*) {
+  if (mode != 0) {
+    fuse_reply_err(request, EOPNOTSUPP);
+    return;
+  }
+  Server* const server = Server::admit(request);
+  if (server == nullptr) return;
+  const ByteCount size = static_cast<ByteCount>(offset) + static_cast<ByteCount>(length);
+  server->start(extend(server, request, InodeId::from_raw(inode), size));
+}
+
 }  // namespace
 
 void add_io_ops(fuse_lowlevel_ops& ops) {
@@ -151,6 +174,7 @@ void add_io_ops(fuse_lowlevel_ops& ops) {
   ops.write = on_write;
   ops.flush = on_flush;
   ops.fsync = on_fsync;
+  ops.fallocate = on_fallocate;
 }
 
 }  // namespace cairn::client::fuse

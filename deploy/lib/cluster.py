@@ -125,7 +125,7 @@ class Cluster:
         return self.find(part)
 
     def running(self, part: dict) -> int | None:
-        """Its pid if it serves. A client whose mount was taken away only writes back what it has."""
+        """Its pid if it serves. A client without its mount only writes back what it has."""
         pid = self.pid(part)
         if pid is not None and part["kind"] == "client":
             return pid if mounts.is_mounted(Path(part["mount"])) else None

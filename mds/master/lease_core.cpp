@@ -175,6 +175,7 @@ LeaseEffects LeaseCore::end_session(SessionId session, std::vector<Ticket>* drop
       touched.insert(inode);
     }
   }
+  std::sort(dropped->begin(), dropped->end());
   for (const InodeId inode : touched) {
     drop_shared(inode, inodes_.at(inode), session);
     serve(inode, &effects);

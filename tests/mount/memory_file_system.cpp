@@ -134,6 +134,15 @@ Task<Result<pb::Attributes>> MemoryFileSystem::set_attributes(InodeId inode, pb:
   co_return attributes;
 }
 
+Task<Result<pb::Attributes>> MemoryFileSystem::extend(InodeId inode, ByteCount size) {
+  const std::shared_ptr<MemoryInode> found = cluster_.find(inode.raw());
+  if (found == nullptr) co_return fail(Code::kStaleHandle);
+  co_await acquire(found, true);
+  if (found->data.size() < size) found->data.resize(size);
+  found->attributes.set_size(found->data.size());
+  co_return found->attributes;
+}
+
 Task<Result<pb::Attributes>> MemoryFileSystem::make_node(pb::MakeNode request, bool open) {
   const std::shared_ptr<MemoryInode> directory = cluster_.find(request.parent());
   if (directory == nullptr || !is_directory(*directory)) co_return fail(Code::kNotFound);

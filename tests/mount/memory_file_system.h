@@ -62,6 +62,7 @@ class MemoryFileSystem final : public client::FileSystem {
   Task<Result<pb::Attributes>> lookup(InodeId parent, std::string name) override;
   Task<Result<pb::Attributes>> get_attributes(InodeId inode) override;
   Task<Result<pb::Attributes>> set_attributes(InodeId inode, pb::SetAttr change) override;
+  Task<Result<pb::Attributes>> extend(InodeId inode, ByteCount size) override;
   Task<Result<pb::Attributes>> make_node(pb::MakeNode request, bool open) override;
   Task<Result<pb::Attributes>> link(InodeId inode, InodeId parent, std::string name) override;
   Task<Status> unlink(InodeId parent, std::string name, bool directory) override;

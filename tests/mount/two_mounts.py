@@ -12,6 +12,7 @@ import random
 import shutil
 import sys
 import threading
+import time
 import traceback
 
 CASES = []
@@ -122,6 +123,18 @@ def growth_is_seen_by_size_and_reads(a, b):
 
 
 @case
+def fallocate_never_shortens(a, b):
+    fds = [os.open(f"{d}/f", os.O_CREAT | os.O_RDWR) for d in (a, b)]
+    for i in range(1, 60):
+        run_all(lambda i=i: os.posix_fallocate(fds[0], 0, i * 5000),
+                lambda i=i: os.pwrite(fds[1], b"data", i * 5001))
+        equal(os.pread(fds[0], 4, i * 5001), b"data")
+        equal(os.fstat(fds[1]).st_size, i * 5001 + 4)
+    for fd in fds:
+        os.close(fd)
+
+
+@case
 def truncation_is_seen(a, b):
     write_file(f"{a}/f", b"x" * 50_000)
     fd = os.open(f"{b}/f", os.O_RDWR)
@@ -183,6 +196,27 @@ def concurrent_writers_of_disjoint_ranges(a, b):
         piece = set(first[i * 1000:(i + 1) * 1000])
         equal(len(piece), 1)
         assert piece <= {0, i % 2 + 1}, f"range {i} has {piece}"
+
+
+@case
+def writers_who_also_stat_do_not_stop_each_other(a, b):
+    """A stat by one turns the other's lease into a shared one while parts of its pages are being written."""
+    write_file(f"{a}/f", bytes(400_000))
+    begin = time.monotonic()
+
+    def work(directory, first):
+        def run():
+            prng = random.Random(first)
+            fd = os.open(f"{directory}/f", os.O_RDWR)
+            for _ in range(250):
+                place = prng.randrange(first, 400, 2) * 1000
+                os.pwrite(fd, bytes([first + 1]) * 1000, place)
+                os.stat(f"{directory}/f")
+                assert time.monotonic() - begin < 50, "too slow: they wait for each other"
+            os.close(fd)
+        return run
+    run_all(work(a, 0), work(b, 1), work(a, 0), work(b, 1))
+    equal(read_file(f"{a}/f"), read_file(f"{b}/f"))
 
 
 @case

@@ -109,6 +109,7 @@ class FakeMaster final : public FakeServer {
   std::uint64_t executed = 0;      // mutations really done
   std::uint64_t lose_replies = 0;  // so many mutations are done, then the connection breaks
   std::uint64_t unsettled = 0;
+  Shape shape;                 // of all files
   bool below_minimum = false;  // refuse every DropPieces
   void end_session(std::uint64_t session);
   std::vector<std::uint64_t> sessions() const;
@@ -131,7 +132,6 @@ class FakeMaster final : public FakeServer {
   pb::Layout layout() const;
   void update(Node& node, const pb::FileUpdate& update);
 
-  Shape shape_;
   std::vector<net::Address> chunk_servers_;
   Duration lease_;
   std::map<std::uint64_t, Client> clients_;

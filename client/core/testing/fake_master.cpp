@@ -6,9 +6,9 @@
 namespace cairn::client::testing {
 
 FakeMaster::FakeMaster(runtime::Runtime& runtime, net::MemNetwork& network, net::Address at,
-                       Shape shape, std::vector<net::Address> chunk_servers, Duration lease)
+                       Shape made, std::vector<net::Address> chunk_servers, Duration lease)
     : FakeServer(runtime, network, std::move(at)),
-      shape_(shape),
+      shape(made),
       chunk_servers_(std::move(chunk_servers)),
       lease_(lease),
       released_(runtime) {
@@ -181,11 +181,11 @@ Task<Result<pb::ClientReply>> FakeMaster::acquire(pb::ClientRequest request) {
 
 pb::Layout FakeMaster::layout() const {
   pb::Layout layout;
-  layout.mutable_encoding()->set_data(shape_.data);
-  layout.mutable_encoding()->set_parity(shape_.parity);
-  layout.mutable_encoding()->set_min(shape_.min);
-  layout.set_cell_bytes(shape_.cell_bytes);
-  layout.set_piece_bytes(shape_.piece_bytes);
+  layout.mutable_encoding()->set_data(shape.data);
+  layout.mutable_encoding()->set_parity(shape.parity);
+  layout.mutable_encoding()->set_min(shape.min);
+  layout.set_cell_bytes(shape.cell_bytes);
+  layout.set_piece_bytes(shape.piece_bytes);
   return layout;
 }
 
@@ -241,7 +241,7 @@ Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
     if (release.unsettled()) {
       ++unsettled;
       // Recovery drops chunks that no committed size ever reached.
-      const std::uint64_t chunk_bytes = shape_.piece_bytes * shape_.data;
+      const std::uint64_t chunk_bytes = shape.piece_bytes * shape.data;
       const std::uint64_t used = div_ceil(node.attributes.size(), chunk_bytes);
       node.chunks.erase(node.chunks.lower_bound(used), node.chunks.end());
     }
@@ -261,7 +261,7 @@ Result<pb::ClientReply> FakeMaster::set_attr(const pb::ClientRequest& request) {
     if (node.holder != request.session() || node.epoch != set.epoch()) {
       return fail(Code::kStaleEpoch);
     }
-    const std::uint64_t chunk_bytes = shape_.piece_bytes * shape_.data;
+    const std::uint64_t chunk_bytes = shape.piece_bytes * shape.data;
     if (set.size() < node.attributes.size()) {
       node.chunks.erase(node.chunks.lower_bound(div_ceil(set.size(), chunk_bytes)),
                         node.chunks.end());
@@ -282,7 +282,8 @@ Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request)
   Node& node = nodes.at(open.inode());
   if (node.holder != request.session() || node.epoch != open.epoch())
     return fail(Code::kStaleEpoch);
-  const std::uint32_t pieces = shape_.data + shape_.parity;
+  const std::uint32_t pieces = shape.data + shape.parity;
+  if ((open.touch() >> pieces) != 0) return fail(Code::kInvalidArgument, "too many pieces");
   auto [at, added] = node.chunks.try_emplace(open.index());
   pb::Chunk& chunk = at->second;
   if (added) {
@@ -291,8 +292,8 @@ Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request)
     chunk.set_index(open.index());
     chunk.set_version(1);
     *chunk.mutable_encoding() = layout().encoding();
-    chunk.set_cell_bytes(shape_.cell_bytes);
-    chunk.set_piece_bytes(shape_.piece_bytes);
+    chunk.set_cell_bytes(shape.cell_bytes);
+    chunk.set_piece_bytes(shape.piece_bytes);
     for (std::uint32_t i = 0; i < pieces; ++i) {
       const std::size_t where = (chunk.id() + i) % chunk_servers_.size();
       pb::Piece& piece = *chunk.add_pieces();
@@ -325,7 +326,7 @@ Result<pb::ClientReply> FakeMaster::drop_pieces(const pb::ClientRequest& request
       const bool dropped = (drop.pieces() >> piece.index() & 1U) != 0;
       if (!dropped && piece.state() != pb::PIECE_MISSING) ++left;
     }
-    if (below_minimum || left < shape_.min) return fail(Code::kBelowMinimum);
+    if (below_minimum || left < shape.min) return fail(Code::kBelowMinimum);
     for (pb::Piece& piece : *chunk.mutable_pieces()) {
       if ((drop.pieces() >> piece.index() & 1U) != 0) piece.set_state(pb::PIECE_MISSING);
     }

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""The administrator's tool on a live cluster: attributes and chunks of paths in a mount, state,
+events, passwords at a terminal, the mount helper, and the demo's own promises."""
+
+import json
+import os
+import pty
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from harness import BIN, DEMO, Demo, Results, arguments, check, check_equal, main, run, wait_until
+
+
+def attributes_in_a_mount(demo: Demo) -> None:
+    text = demo.cairn("get-attr", demo.mount).stdout
+    check(text.startswith(f"connected to MDS#1\nFile: '{demo.mount}'\nAttributes:\n"), text)
+    check("encoding=4+2:5\n" in text and "failure-domain=host\n" in text, text)
+    directory = demo.mount / "three"
+    (directory / "below").mkdir(parents=True)
+    demo.cairn("set-attr", "-R", directory, "replicas=3", "failure-domain=disk")
+    for path in (directory, directory / "below"):
+        check("replicas=3:2\n" in demo.cairn("get-attr", path).stdout, str(path))
+    (directory / "file").write_text("x" * 10_000)
+    check("replicas=3:2\n" in demo.cairn("get-attr", directory / "file").stdout, "inherited")
+    # From the cluster's root, and with the cluster taken from the mount although none is named.
+    check("replicas=3:2\n" in demo.cairn("get-attr", "-p", "/three").stdout, "-p /three")
+    nameless = {key: value for key, value in demo.environment.items() if key != "CAIRN_CLUSTER"}
+    run(BIN / "cairn", "get-attr", directory, env=nameless)
+    wrong = run(BIN / "cairn", "-c", "other", "get-attr", directory, env=nameless, good=False)
+    check_equal(wrong.returncode, 2, "a mount of another cluster than -c says")
+
+
+def a_file_with_data_keeps_its_encoding(demo: Demo) -> None:
+    path = demo.mount / "kept"
+    path.write_bytes(os.urandom(300_000))
+    os.sync()
+    wait_until(lambda: pieces(demo, path), 10, "the file has a chunk")
+    result = demo.cairn("set-attr", path, "replicas=2")
+    check("keep" in result.stderr, f"no warning: {result.stderr!r}")
+    check_equal(len(pieces(demo, path)), 6, "pieces of the file")
+
+
+def pieces(demo: Demo, path: Path) -> list:
+    chunks = json.loads(demo.cairn("info", path, "--json").stdout)["chunks"]
+    return chunks[0]["pieces"] if chunks else []
+
+
+def chunks_of_a_file(demo: Demo) -> None:
+    path = demo.mount / "file"
+    with path.open("wb") as file:
+        file.write(os.urandom(6 << 20))
+        os.fsync(file.fileno())
+    found = json.loads(demo.cairn("info", path, "--json").stdout)
+    check_equal(found["size"], 6 << 20, "size")
+    check_equal(len(found["chunks"]), 1, "chunks")
+    servers = [piece["cs"] for piece in found["chunks"][0]["pieces"]]
+    check_equal(len(set(servers)), 6, f"chunk servers of the pieces {servers}")
+    states = {piece["state"] for piece in found["chunks"][0]["pieces"]}
+    check_equal(states, {"current"}, "piece states")
+    text = demo.cairn("info", path).stdout
+    check("parity" in text and "Chunk " in text, text)
+
+
+def state_of_the_cluster(demo: Demo) -> None:
+    state = demo.stat()
+    check_equal(state["schema"], 1, "schema")
+    check_equal(state["cluster"]["status"], "healthy", "status")
+    check_equal([mds["master"] for mds in state["mds"]], [True], "masters")
+    check_equal([cs["status"] for cs in state["cs"]], ["active"] * 7, "chunk servers")
+    check_equal([cs["id"] for cs in state["cs"]], list(range(1025, 1032)), "ids")
+    points = [client["mount_point"] for client in state["clients"]]
+    check(str(demo.mount) in points, f"the mount is not in {points}")
+    text = demo.cairn("stat").stdout
+    for word in ("Cluster 'demo': healthy", "Space: [", "MDS nodes: 1 of 1", "CS nodes: 7 of 7",
+                 "\nMDSID", "\nM   1  avail", "\nCSID", "\nCLID", "\nTIME"):
+        check(word in text, f"{word!r} is not in:\n{text}")
+    check("\x1b" not in text, "escape codes in stat")
+
+
+def a_dead_server_is_shown_and_comes_back(demo: Demo) -> None:
+    demo.kill("cs:4")
+    demo.wait_cs("inactive", 1)
+    state = demo.stat()["cluster"]
+    check(state["status"] == "degraded" and state["reasons"], str(state))
+    check(any("1028" in reason for reason in state["reasons"]), f"not named: {state['reasons']}")
+    demo.start("cs:1028")
+    wait_until(lambda: demo.stat()["cluster"]["status"] == "healthy", 30, "healthy again")
+    messages = [event["message"] for event in
+                json.loads(demo.cairn("get-event", "-n", "50", "--json").stdout)["events"]]
+    check(any("1028" in message for message in messages), f"no event names it: {messages}")
+
+
+def services_of_the_host(demo: Demo) -> None:
+    services = json.loads(demo.cairn("list-services", "--json").stdout)["services"]
+    check_equal([s["state"] for s in services], ["running"] * 8, "states")
+    demo.kill("cs:7")
+    lines = demo.cairn("list-services", "-C").stdout.splitlines()
+    check_equal(sum("stopped" in line for line in lines), 1, "stopped services")
+    demo.start("cs:7")
+
+
+def at_terminal(words: list[str], answers: list[str], environment: dict) -> tuple[int, str]:
+    """Runs a command on a terminal of its own and types the answers at its prompts."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(words[0], words, environment)
+    shown = b""
+    waiting = list(answers)
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the end of a pseudo terminal
+            break
+        if not piece:
+            break
+        shown += piece
+        if waiting and shown.rstrip().endswith(b":"):
+            os.write(terminal, waiting.pop(0).encode() + b"\n")
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), shown.decode()
+
+
+def passwords_at_a_terminal(demo: Demo) -> None:
+    password = Path(demo.environment["CAIRN_PASSWORD_FILE"]).read_text().strip()
+    command = [str(BIN / "cairn"), "auth-node"]
+    code, shown = at_terminal(command, [password], demo.environment)
+    check_equal(code, 0, shown)
+    check("Please enter password for cluster:" in shown, shown)
+    check(password not in shown, "the password was echoed")
+    code, shown = at_terminal(command, ["wrong"], demo.environment)
+    check_equal(code, 6, shown)
+    with tempfile.TemporaryDirectory() as place:
+        environment = {**demo.environment, "CAIRN_ETC": f"{place}/etc"}
+        make = [str(BIN / "cairn"), "-c", "new", "make-mds", "-I", "-a", "127.0.0.1:32100", "-r",
+                f"{place}/mds", "-p", "--force"]
+        code, shown = at_terminal(make, ["one", "two"], environment)
+        check_equal(code, 2, shown)
+        check(not Path(place, "mds").exists() and not Path(place, "etc").exists(), "made something")
+        code, shown = at_terminal(make, ["one", "one"], environment)
+        check_equal(code, 0, shown)
+        key = Path(place, "etc/clusters/new/auth_digest.key")
+        check_equal(key.stat().st_mode & 0o777, 0o600, "mode of the key")
+        check("one" not in key.read_text(), "the password lies in the key file")
+
+
+def mount_helper(demo: Demo) -> None:
+    point = demo.dir / "helper"
+    point.mkdir()
+    run(BIN / "mount.fuse.cairn", "cairn://demo", point, "-o", "rw,nosuid,nodev,_netdev,noauto",
+        env=demo.environment)
+    try:
+        fields = run("findmnt", "-n", "-o", "SOURCE,FSTYPE", point).stdout.split()
+        check_equal(fields, ["cairn://demo", "fuse.cairn"], "findmnt")
+        (point / "through-helper").write_text("x")
+        check_equal((demo.mount / "through-helper").read_text(), "x", "seen by the other mount")
+    finally:
+        run("umount", point)
+        point.rmdir()
+
+
+def a_killed_mount_is_back_without_waiting(demo: Demo) -> None:
+    path = demo.mount / "before"
+    with path.open("wb") as file:
+        file.write(b"durable" * 1000)
+        os.fsync(file.fileno())
+    demo.kill("client:1")
+    began = time.monotonic()
+    demo.start("client:1")
+    check_equal(path.read_bytes(), b"durable" * 1000, "what was fsynced")
+    path.write_bytes(b"new")
+    check(time.monotonic() - began < 20, "a new mount had to wait for the dead one's lease")
+
+
+def demo_says_it_is_up(demo: Demo) -> None:
+    again = demo.demo("up", "--no-build", "--no-install")
+    check("up already" in again.stdout, again.stdout)
+    check_equal(demo.demo("status").returncode, 0, "exit code of status")
+    bad = demo.demo("kill", "cs:99", good=False)
+    check_equal(bad.returncode, 3, "exit code of killing what is not there")
+
+
+def two_demos_side_by_side(demo: Demo) -> None:
+    with Demo("--cs", "1", "--replicas", "1", "--cs-size", "2G") as other:
+        (other.mount / "only-there").write_text("x")
+        check(not (demo.mount / "only-there").exists(), "two clusters are one")
+        check_equal(len(other.stat()["cs"]), 1, "chunk servers of the second")
+
+
+def a_crashed_demo_can_be_taken_down(_: Demo) -> None:
+    with tempfile.TemporaryDirectory(prefix="cairn-test-") as place:
+        directory = Path(place, "demo")
+        run(DEMO, "up", "--dir", directory, "--no-build", "--no-install", "--cs", "1", "--replicas",
+            "1", "--cs-size", "2G")
+        run(DEMO, "kill", "--dir", directory, "client:1", "mds:1", "cs:1")
+        run(DEMO, "down", "--dir", directory)
+        check(not directory.exists(), "something is left")
+        left = subprocess.run(["findmnt", directory / "mnt"], capture_output=True, check=False)
+        check(left.returncode != 0, "the dead mount is left")
+
+
+SCENARIOS = [attributes_in_a_mount, a_file_with_data_keeps_its_encoding, chunks_of_a_file,
+             state_of_the_cluster, a_dead_server_is_shown_and_comes_back, services_of_the_host,
+             passwords_at_a_terminal, mount_helper, a_killed_mount_is_back_without_waiting,
+             demo_says_it_is_up, two_demos_side_by_side, a_crashed_demo_can_be_taken_down]
+
+
+def body(results: Results, keep: bool) -> None:
+    with Demo("--cs-size", "4G", keep=keep) as demo:
+        for scenario in SCENARIOS:
+            results.scenario(scenario.__name__, scenario, demo)
+
+
+if __name__ == "__main__":
+    options = arguments(__doc__)
+    outcome = Results()
+    main(outcome, lambda: body(outcome, options.keep))
