@@ -101,7 +101,11 @@ void SimDisk::detach() {
 bool SimDisk::count_operation() {
   ++operations_;
   if (!crash_at_.has_value() || operations_ < *crash_at_) return true;
-  crash(crash_seed_);
+  if (crash_seed_.has_value()) {
+    crash(*crash_seed_);
+  } else {
+    kill();
+  }
   return false;
 }
 
@@ -122,9 +126,15 @@ void SimDisk::crash(std::uint64_t seed) {
   detach();
 }
 
+void SimDisk::kill_at(std::uint64_t n) {
+  CHECK_GT(n, std::uint64_t{0});
+  crash_at_ = operations_ + n;
+  crash_seed_.reset();
+}
+
 void SimDisk::kill() {
-  for (Unflushed& write : unflushed_) durable_[write.block] = std::move(write.bytes);
-  unflushed_.clear();
+  // The kernel finishes what it was given.
+  for (Unflushed& write : unflushed_) write.ended = true;
   detach();
 }
 

@@ -43,8 +43,11 @@ class SimDisk {
   void crash(std::uint64_t seed);
   // The power is cut when the n-th write or flush from now begins (1: the next one).
   void crash_at(std::uint64_t n, std::uint64_t seed);
-  // The process is killed: the machine stays up, so everything written so far is kept.
+  // The process is killed: the machine stays up, so the next life sees everything that was written; but
+  // what was not flushed may still be lost with a later power cut.
   void kill();
+  // The same, when the n-th write or flush from now begins.
+  void kill_at(std::uint64_t n);
   bool attached() const { return attached_; }
   // Writes and flushes begun in the whole life of the disk.
   std::uint64_t operations() const { return operations_; }
@@ -88,7 +91,7 @@ class SimDisk {
   std::uint64_t operations_ = 0;
   std::uint64_t flushes_ = 0;
   std::optional<std::uint64_t> crash_at_;
-  std::uint64_t crash_seed_ = 0;
+  std::optional<std::uint64_t> crash_seed_;  // none: a kill
   bool fail_reads_ = false;
   bool fail_writes_ = false;
 };

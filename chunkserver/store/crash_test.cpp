@@ -31,13 +31,16 @@ struct Issued {
 class Program {
  public:
   explicit Program(std::uint64_t seed)
-      : prng_(seed), world_({.seed = seed, .disk_bytes = 16_MiB, .grow_bytes = 4_MiB}) {}
+      : prng_(seed), world_({.seed = seed, .disk_bytes = 16_MiB, .grow_bytes = 4_MiB}) {
+    constexpr std::array<std::uint64_t, 4> kSelfFlush = {0, 10, 100, 300};
+    world_.kv().set_self_flush_per_mille(kSelfFlush[seed % kSelfFlush.size()]);
+  }
 
   void open() {
     // A recovery may be cut off, too.
     for (;;) {
       if (crash_per_mille_ != 0 && prng_.chance(200)) {
-        world_.disk().crash_at(prng_.between(1, 4), prng_.next());
+        cut_off_soon(4);
       }
       const Status opened = world_.open();
       if (opened.has_value()) break;
@@ -60,7 +63,7 @@ class Program {
     crash_per_mille_ = crash_per_mille;
     open();
     for (int i = 0; i < steps && !HasFatalFailure(); ++i) {
-      if (prng_.chance(crash_per_mille)) world_.disk().crash_at(prng_.between(1, 6), prng_.next());
+      if (prng_.chance(crash_per_mille)) cut_off_soon(6);
       step();
     }
     finish();
@@ -70,6 +73,16 @@ class Program {
   static bool HasFatalFailure() { return ::testing::Test::HasFatalFailure(); }
 
  private:
+  // A power cut, or a killed process on a machine that stays up.
+  void cut_off_soon(std::uint64_t most) {
+    const std::uint64_t at = prng_.between(1, most);
+    if (prng_.chance(350)) {
+      world_.disk().kill_at(at);
+    } else {
+      world_.disk().crash_at(at, prng_.next());
+    }
+  }
+
   void step() {
     std::vector<Issued> issued;
     const std::uint64_t calls = prng_.between(1, 6);

@@ -84,8 +84,8 @@ class LeaseKeeper {
   void recall(pb::RecallLease recall);
   pb::Reclaim held() const;
   void session_gone();
-  // The leases may have run out by our clock (the master does not answer): what the kernel caches is
-  // not to be believed until the session is heard of again. Ours is not used meanwhile.
+  // The leases may have run out by our clock (the master does not answer): what the kernel caches
+  // is not to be believed until the session is heard of again. Ours is not used meanwhile.
   void drop_all_pages();
   // Delayed data cannot be written: it is dropped, `error` is reported, the lease goes back
   // unsettled.

@@ -100,7 +100,7 @@ ClientService::Reply ClientService::unpin(SessionId session, const pb::Unpin& re
   for (const pb::Unpin::One& one : request.inodes()) {
     parts_.pins.remove(InodeId::from_raw(one.inode()), session, one.pins());
   }
-  parts_.purger.poke();
+  parts_.purger.want();
   return pb::ClientReply();
 }
 

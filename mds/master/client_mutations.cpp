@@ -103,7 +103,7 @@ void ClientService::after_mutation(SessionId session, const pb::ClientRequest& r
     const InodeId inode = InodeId::from_raw(reply.make_node().attributes().inode());
     parts_.pins.add(inode, session, request.make_node().pin());
   }
-  if (request.has_unlink() || request.has_rename()) parts_.purger.poke();
+  if (request.has_unlink() || request.has_rename()) parts_.purger.want();
 }
 
 }  // namespace cairn::mds::master

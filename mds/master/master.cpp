@@ -174,6 +174,7 @@ void Master::step(Instant now) {
   const auto statistics = log_.statistics();
   log_rates_.add(now, {static_cast<std::uint64_t>(statistics.busy.count()), statistics.commands});
   for (const CsBoard::Change& change : cs_board_.take_changes(now)) cs_changed(change, now);
+  purger_.step();
   for (const SessionId id : sessions_.expired(now, options_.settings.lease)) {
     ender_.begin(id, fmt::format("nothing was heard of it for {} s", options_.settings.lease / 1s),
                  true);

@@ -6,6 +6,7 @@ namespace cairn::mds::master {
 
 void Purger::poke() {
   poked_ = true;
+  wanted_ = false;
   wake_.notify_all();
 }
 

@@ -14,31 +14,13 @@ namespace cairn::mds::replication {
 
 namespace {
 
-std::unexpected<Error> disk_error(const char* what, const std::filesystem::path& path) {
-  const int error = errno;
-  const Code code = error == ENOSPC || error == EDQUOT ? Code::kNoSpace : Code::kDiskFailed;
-  return fail(code, fmt::format("cannot {} {}: {}", what, path.string(), std::strerror(error)));
-}
-
 Status sync_directory(const std::filesystem::path& directory) {
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return disk_error("open", directory);
+  if (fd < 0) return log_disk_error("open", directory);
   const int result = ::fsync(fd);
-  Status status = result == 0 ? Status() : Status(disk_error("flush", directory));
+  Status status = result == 0 ? Status() : Status(log_disk_error("flush", directory));
   ::close(fd);
   return status;
-}
-
-Status write_fully(int fd, std::string_view bytes, std::uint64_t at,
-                   const std::filesystem::path& directory) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return disk_error("write the log in", directory);
-    bytes.remove_prefix(static_cast<std::size_t>(written));
-    at += static_cast<std::uint64_t>(written);
-  }
-  return {};
 }
 
 // A whole segment, mapped for reading.
@@ -46,11 +28,11 @@ class MappedFile {
  public:
   static Result<MappedFile> open(const std::filesystem::path& path) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return disk_error("open", path);
+    if (fd < 0) return log_disk_error("open", path);
     struct stat facts {};
     if (::fstat(fd, &facts) != 0) {
       ::close(fd);
-      return disk_error("look at", path);
+      return log_disk_error("look at", path);
     }
     MappedFile file;
     file.size_ = static_cast<std::size_t>(facts.st_size);
@@ -58,7 +40,7 @@ class MappedFile {
       void* at = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, fd, 0);
       if (at == MAP_FAILED) {
         ::close(fd);
-        return disk_error("read", path);
+        return log_disk_error("read", path);
       }
       file.begin_ = static_cast<const std::byte*>(at);
     }
@@ -104,7 +86,6 @@ FileLogStore::~FileLogStore() {
   }
   wake_.notify_one();
   if (thread_.joinable()) thread_.join();
-  if (fd_ >= 0) ::close(fd_);
 }
 
 Status FileLogStore::open_segments() {
@@ -141,17 +122,8 @@ Status FileLogStore::open_last_segment() {
     const EntryVisitor nothing = [](Slot, std::string_view) { return Status(); };
     TRY(scanned, scan_segment(file.bytes(), first, nothing));
   }
-  fd_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (fd_ < 0) return disk_error("open", path);
-  if (scanned.torn) {
-    torn_bytes_ = file_bytes - scanned.end;
-    if (::ftruncate(fd_, static_cast<off_t>(scanned.end)) != 0) return disk_error("cut", path);
-    file_bytes = scanned.end;
-  }
-  // What was read may still be only in memory when the process before us died in its flush.
-  if (::fsync(fd_) != 0) return disk_error("flush", path);
-  write_at_ = scanned.end;
-  zeroed_to_ = file_bytes;
+  if (scanned.torn) torn_bytes_ = file_bytes - scanned.end;
+  TRY(writer_, SegmentWriter::resume(path, scanned.end, scanned.torn, options_.zero_ahead_bytes));
   last_segment_bytes_ = scanned.end;
   last_slot_ = scanned.next.prev();
   return {};
@@ -263,37 +235,20 @@ void FileLogStore::run_thread() {
 Status FileLogStore::execute(const Job& job) {
   // Oldest first, so that a crash in between leaves no gap.
   for (const std::filesystem::path& path : job.remove) {
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return disk_error("remove", path);
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return log_disk_error("remove", path);
   }
   if (!job.remove.empty()) return sync_directory(directory_);
   if (job.rotate) {
     TRY_VOID(create_segment(job.first));
   }
-  return write_batch(job.bytes);
+  return writer_.append(job.bytes);
 }
 
 Status FileLogStore::create_segment(Slot first) {
   const std::filesystem::path path = directory_ / segment_name(first);
   // An empty segment of this name may be left from a crash right after its creation.
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return disk_error("make", path);
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = fd;
-  write_at_ = 0;
-  zeroed_to_ = 0;
+  TRY(writer_, SegmentWriter::create(path, options_.zero_ahead_bytes));
   return sync_directory(directory_);
-}
-
-Status FileLogStore::write_batch(const std::string& bytes) {
-  TRY_VOID(write_fully(fd_, bytes, write_at_, directory_));
-  write_at_ += bytes.size();
-  if (write_at_ > zeroed_to_) {
-    const std::string zeros(options_.zero_ahead_bytes, '\0');
-    TRY_VOID(write_fully(fd_, zeros, write_at_, directory_));
-    zeroed_to_ = write_at_ + zeros.size();
-  }
-  if (::fdatasync(fd_) != 0) return disk_error("flush the log in", directory_);
-  return {};
 }
 
 }  // namespace cairn::mds::replication

@@ -1,11 +1,11 @@
 // FileLogStore: the log as segment files REPO/log/%016x.log (named by their first slot).
 //
 // Owns:     the directory, a thread that writes: one write and one fdatasync a batch. Space is
-// written
-//           with zeros ahead, so that a flush seldom has to change the filesystem's own tables.
+//           written with zeros ahead, so that a flush seldom has to change the filesystem's own tables.
 // Promises: a torn tail of the last segment is cut when opened; a gap or damage anywhere else is
-// kCorrupt. Requires: the loop thread; the object outlives the appends it was given. Limits:   a
-// segment is closed when it is larger than Options::segment_bytes.
+//           kCorrupt.
+// Requires: the loop thread; the object outlives the appends it was given.
+// Limits:   a segment is closed when it is larger than Options::segment_bytes.
 #pragma once
 
 #include <condition_variable>
@@ -19,6 +19,7 @@
 #include "common/base/limits.h"
 #include "common/runtime/completion.h"
 #include "mds/replication/log_store.h"
+#include "mds/replication/segment_writer.h"
 
 namespace cairn::mds::replication {
 
@@ -60,7 +61,6 @@ class FileLogStore final : public LogStore {
   void run_thread();
   Status execute(const Job& job);
   Status create_segment(Slot first);
-  Status write_batch(const std::string& bytes);
 
   runtime::Runtime& runtime_;
   const std::filesystem::path directory_;
@@ -74,9 +74,7 @@ class FileLogStore final : public LogStore {
   bool appending_ = false;
 
   // Of the thread while it runs.
-  int fd_ = -1;
-  std::uint64_t write_at_ = 0;
-  std::uint64_t zeroed_to_ = 0;
+  SegmentWriter writer_;
   bool fenced_ = false;
 
   std::mutex mutex_;
