@@ -23,7 +23,8 @@ Task<Status> ChunkServer::start() {
   CO_TRY(store_, co_await store::PieceStore::open(&runtime_, &device_, &kv_, &log_,
                                                   std::move(store_options)));
   service_ = std::make_unique<data::DataService>(*store_);
-  server_ = std::make_unique<data::DataServer>(runtime_, network_, options_.credentials, *service_, log_);
+  server_ =
+      std::make_unique<data::DataServer>(runtime_, network_, options_.credentials, *service_, log_);
   CO_TRY(address_, server_->start(options_.repository.address));
   keeper_ = std::make_unique<cluster::Keeper>(
       runtime_, mds_, identity(), *store_, [this] { return statistics(); }, log_);

@@ -72,7 +72,8 @@ Result<int> run(const Arguments& arguments, daemon::Daemon& daemon) {
   options.store.offload = [&offload](std::move_only_function<Status()> job) {
     return offload.run(std::move(job));
   };
-  ChunkServer server(runtime, network, mds, std::move(device), *index, daemon.log(), std::move(options));
+  ChunkServer server(runtime, network, mds, std::move(device), *index, daemon.log(),
+                     std::move(options));
   runtime::Completion<bool> stop(runtime);
   return daemon.run(runtime, serve(&server, &daemon, arguments.repository, stop),
                     [stop]() mutable { stop.set(true); });

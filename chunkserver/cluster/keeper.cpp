@@ -45,7 +45,8 @@ Task<void> Keeper::wait(Duration duration) {
 }
 
 Duration Keeper::next_backoff() {
-  backoff_ = backoff_ == Duration{} ? kBackoffFirst : std::min<Duration>(backoff_ * 2, kBackoffMost);
+  backoff_ =
+      backoff_ == Duration{} ? kBackoffFirst : std::min<Duration>(backoff_ * 2, kBackoffMost);
   // Half of it is chance, so that a restarted MDS is not asked by everybody at once.
   const auto half = static_cast<std::uint64_t>(backoff_.count() / 2);
   return Duration(static_cast<std::int64_t>(half + runtime_.random() % (half + 1)));
@@ -108,8 +109,8 @@ Task<bool> Keeper::heartbeat_once() {
     ref->set_piece(piece.index.raw());
   }
   const Deadline deadline = runtime_.after(kCallTimeout);
-  Result<pb::HeartbeatReply> reply = co_await rpc::call<pb::HeartbeatReply>(
-      mds_, std::move(method), std::move(request), deadline);
+  Result<pb::HeartbeatReply> reply =
+      co_await rpc::call<pb::HeartbeatReply>(mds_, std::move(method), std::move(request), deadline);
   if (!reply.has_value()) {
     complain("heartbeat failed", reply.error());
     co_return false;
@@ -133,7 +134,8 @@ void Keeper::take_removals(const pb::HeartbeatReply& reply) {
       log_.error("the MDS asks to remove piece {} of chunk {}", ref.piece(), ref.chunk());
       continue;
     }
-    const PieceId piece{ChunkId::from_raw(ref.chunk()), PieceIndex(static_cast<std::uint8_t>(ref.piece()))};
+    const PieceId piece{ChunkId::from_raw(ref.chunk()),
+                        PieceIndex(static_cast<std::uint8_t>(ref.piece()))};
     if (removed_.contains(piece) || !removing_.insert(piece).second) continue;
     group_.spawn(remove_one(piece));
   }

@@ -115,10 +115,12 @@ TEST_F(KeeperTest, GoesOnTryingAndRegistersAgainWhenToldUnknown) {
 TEST_F(KeeperTest, RemovesDurablyBeforeItReports) {
   constexpr std::uint64_t kPieces = 1000;
   for (std::uint64_t chunk = 1; chunk <= kPieces; ++chunk) {
-    testing::MadePrepare made = testing::make_prepare(testing::piece_id(chunk), 1, testing::op_id(1, 1),
-                                                      {{0, 1}}, {chunk});
+    testing::MadePrepare made =
+        testing::make_prepare(testing::piece_id(chunk), 1, testing::op_id(1, 1), {{0, 1}}, {chunk});
     store::PrepareRequest request = std::move(made.request);
-    ASSERT_TRUE(world_.loop().run(world_.store().prepare(std::move(request), std::move(made.body))).has_value());
+    ASSERT_TRUE(world_.loop()
+                    .run(world_.store().prepare(std::move(request), std::move(made.body)))
+                    .has_value());
     mds_.to_remove.push_back(testing::piece_id(chunk));
   }
   keeper_->start();
@@ -137,7 +139,8 @@ TEST_F(KeeperTest, TellsThatTheDiskFailed) {
   testing::MadePrepare made =
       testing::make_prepare(testing::piece_id(1), 1, testing::op_id(1, 1), {{0, 1}}, {1});
   store::PrepareRequest request = std::move(made.request);
-  const Status status = world_.loop().run(world_.store().prepare(std::move(request), std::move(made.body)));
+  const Status status =
+      world_.loop().run(world_.store().prepare(std::move(request), std::move(made.body)));
   EXPECT_FALSE(status.has_value());
   world_.loop().run_for(500ms);
   EXPECT_FALSE(mds_.last.failure().empty());

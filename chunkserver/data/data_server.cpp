@@ -7,8 +7,8 @@ constexpr Duration kHandshakeTimeout = 3s;
 
 }  // namespace
 
-DataServer::DataServer(runtime::Runtime& runtime, net::Network& network, net::Credentials credentials,
-                       DataService& service, observe::Log& log)
+DataServer::DataServer(runtime::Runtime& runtime, net::Network& network,
+                       net::Credentials credentials, DataService& service, observe::Log& log)
     : runtime_(runtime),
       network_(network),
       credentials_(std::move(credentials)),

@@ -35,13 +35,20 @@ Buffer one_body(std::vector<Buffer> parts) {
 
 Task<Result<net::Payload>> DataService::handle(std::uint16_t op, net::Payload request) {
   switch (op) {
-    case pb::OP_PREPARE: co_return co_await prepare(std::move(request));
-    case pb::OP_READ: co_return co_await read(std::move(request));
-    case pb::OP_SETTLE: co_return co_await settle(std::move(request));
-    case pb::OP_SEAL: co_return co_await seal(std::move(request));
-    case pb::OP_RESOLVE: co_return co_await resolve(std::move(request));
-    case pb::OP_PIECE_STATUS: co_return piece_status(request);
-    default: co_return fail(Code::kUnsupported, fmt::format("op {} at a chunk server", op));
+    case pb::OP_PREPARE:
+      co_return co_await prepare(std::move(request));
+    case pb::OP_READ:
+      co_return co_await read(std::move(request));
+    case pb::OP_SETTLE:
+      co_return co_await settle(std::move(request));
+    case pb::OP_SEAL:
+      co_return co_await seal(std::move(request));
+    case pb::OP_RESOLVE:
+      co_return co_await resolve(std::move(request));
+    case pb::OP_PIECE_STATUS:
+      co_return piece_status(request);
+    default:
+      co_return fail(Code::kUnsupported, fmt::format("op {} at a chunk server", op));
   }
 }
 
@@ -64,7 +71,8 @@ Task<Result<net::Payload>> DataService::read(net::Payload request) {
   pb::Read read;
   if (!read.ParseFromString(request.meta)) co_return undecodable("READ");
   CO_TRY(const PieceId piece, decode_piece(read.chunk(), read.piece()));
-  CO_TRY(std::vector<store::BlockRange> ranges, decode_ranges(read.ranges(), store::kReadBlocksMax));
+  CO_TRY(std::vector<store::BlockRange> ranges,
+         decode_ranges(read.ranges(), store::kReadBlocksMax));
   CO_TRY(store::ReadAnswer answer, co_await store_.read(piece, std::move(ranges)));
   ++figures_.reads;
   figures_.bytes_read += answer.bytes.size();

@@ -1,6 +1,7 @@
 // DataService: the data plane's requests at one chunk server: decode, check, ask the store, encode.
 //
-// Promises: a request that does not decode or breaks a limit changes nothing; blocks of a PREPARE are verified
+// Promises: a request that does not decode or breaks a limit changes nothing; blocks of a PREPARE
+// are verified
 //           against their CRCs before they are stored.
 // Requires: the store outlives every call. Any number of channels share one service.
 // Errors:   those of the store, kProtocol, kInvalidArgument, kUnsupported (op of another door).
@@ -26,7 +27,8 @@ class DataService {
   Task<Result<net::Payload>> handle(std::uint16_t op, net::Payload request);
   // For net::accept_channel.
   net::Channel::Handler handler() {
-    return [this](std::uint16_t op, net::Payload request) { return handle(op, std::move(request)); };
+    return
+        [this](std::uint16_t op, net::Payload request) { return handle(op, std::move(request)); };
   }
   const ServiceFigures& figures() const { return figures_; }
 

@@ -40,15 +40,15 @@ class Fixture {
   Fixture() : world_({}), network_(world_.loop()), log_(observe::make_null_log()) {
     CHECK(world_.open().has_value());
     service_ = std::make_unique<DataService>(world_.store());
-    server_ = std::make_unique<DataServer>(world_.loop(), network_, net::Credentials{"c", "k"}, *service_, *log_);
+    server_ = std::make_unique<DataServer>(world_.loop(), network_, net::Credentials{"c", "k"},
+                                           *service_, *log_);
     const Result<net::Address> address = server_->start({"10.0.0.1", 2600});
     CHECK(address.has_value());
     net::Channel::Handler nobody = [](std::uint16_t, net::Payload) -> Task<Result<net::Payload>> {
       co_return fail(Code::kUnsupported);
     };
-    Result<std::unique_ptr<net::Channel>> channel = world_.loop().run(
-        net::connect_channel(world_.loop(), network_, *address, {"c", "k"}, std::move(nobody),
-                             world_.loop().after(1s)));
+    Result<std::unique_ptr<net::Channel>> channel = world_.loop().run(net::connect_channel(
+        world_.loop(), network_, *address, {"c", "k"}, std::move(nobody), world_.loop().after(1s)));
     CHECK(channel.has_value());
     channel_ = std::move(*channel);
   }
@@ -94,7 +94,8 @@ pb::Read read_of(std::uint64_t first, std::uint32_t count) {
 
 TEST(DataService, ServesOneWritersLife) {
   Fixture fixture;
-  ASSERT_TRUE(fixture.call(pb::OP_PREPARE, prepare_payload(1, {{0, 2}, {5, 1}}, {1, 2, 3})).has_value());
+  ASSERT_TRUE(
+      fixture.call(pb::OP_PREPARE, prepare_payload(1, {{0, 2}, {5, 1}}, {1, 2, 3})).has_value());
   const Result<net::Payload> answer = fixture.call(pb::OP_READ, read_of(0, 10));
   ASSERT_TRUE(answer.has_value());
   pb::ReadReply reply;
@@ -172,14 +173,26 @@ TEST(DataService, RefusesWhatIsNotRight) {
       {"no chunk", [](pb::Prepare& p) { p.set_chunk(0); }, Code::kInvalidArgument},
       {"piece 21", [](pb::Prepare& p) { p.set_piece(21); }, Code::kInvalidArgument},
       {"no seq", [](pb::Prepare& p) { p.set_seq(0); }, Code::kInvalidArgument},
-      {"too few checksums", [](pb::Prepare& p) { p.mutable_crcs()->resize(4); }, Code::kInvalidArgument},
-      {"a damaged block", [](pb::Prepare& p) { (*p.mutable_crcs())[0] ^= 1; }, Code::kChecksumMismatch},
-      {"body and ranges differ", [](pb::Prepare& p) { p.mutable_writes(0)->set_count(3); }, Code::kInvalidArgument},
-      {"an empty range", [](pb::Prepare& p) { p.mutable_writes(0)->set_count(0); }, Code::kInvalidArgument},
-      {"beyond the piece", [](pb::Prepare& p) { p.mutable_writes(0)->set_first(store::kPieceBlocksMax - 1); }, Code::kInvalidArgument},
-      {"overflow", [](pb::Prepare& p) { p.mutable_writes(0)->set_first(UINT64_MAX); }, Code::kInvalidArgument},
+      {"too few checksums", [](pb::Prepare& p) { p.mutable_crcs()->resize(4); },
+       Code::kInvalidArgument},
+      {"a damaged block", [](pb::Prepare& p) { (*p.mutable_crcs())[0] ^= 1; },
+       Code::kChecksumMismatch},
+      {"body and ranges differ", [](pb::Prepare& p) { p.mutable_writes(0)->set_count(3); },
+       Code::kInvalidArgument},
+      {"an empty range", [](pb::Prepare& p) { p.mutable_writes(0)->set_count(0); },
+       Code::kInvalidArgument},
+      {"beyond the piece",
+       [](pb::Prepare& p) { p.mutable_writes(0)->set_first(store::kPieceBlocksMax - 1); },
+       Code::kInvalidArgument},
+      {"overflow", [](pb::Prepare& p) { p.mutable_writes(0)->set_first(UINT64_MAX); },
+       Code::kInvalidArgument},
       {"written and zeroed", [&](pb::Prepare& p) { range(p, 1, 1); }, Code::kInvalidArgument},
-      {"unsorted", [&](pb::Prepare& p) { range(p, 9, 1); range(p, 8, 1); }, Code::kInvalidArgument},
+      {"unsorted",
+       [&](pb::Prepare& p) {
+         range(p, 9, 1);
+         range(p, 8, 1);
+       },
+       Code::kInvalidArgument},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);

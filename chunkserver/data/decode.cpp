@@ -23,7 +23,8 @@ Result<std::vector<std::uint32_t>> decode_crcs(const std::string& bytes, std::ui
   return crcs;
 }
 
-Status check_apart(const std::vector<store::BlockRange>& a, const std::vector<store::BlockRange>& b) {
+Status check_apart(const std::vector<store::BlockRange>& a,
+                   const std::vector<store::BlockRange>& b) {
   std::size_t j = 0;
   for (const store::BlockRange& range : a) {
     while (j < b.size() && b[j].end() <= range.first) ++j;
@@ -94,8 +95,8 @@ Result<store::PrepareRequest> decode_prepare(const std::string& meta, Bytes body
   for (std::size_t i = 0; i < request.crcs.size(); ++i) {
     if (crc32c(body.subspan(i * kBlockBytes, kBlockBytes)) == request.crcs[i]) continue;
     return fail(Code::kChecksumMismatch,
-                fmt::format("block {} of a PREPARE for piece {}.{} arrived damaged", i, prepare.chunk(),
-                            prepare.piece()));
+                fmt::format("block {} of a PREPARE for piece {}.{} arrived damaged", i,
+                            prepare.chunk(), prepare.piece()));
   }
   return request;
 }

@@ -1,5 +1,6 @@
-// Decoding of data-plane requests: from the meta of a frame to what the store takes, everything checked.
-// Pure. Error: kInvalidArgument (a client's bug), kProtocol (undecodable), kChecksumMismatch.
+// Decoding of data-plane requests: from the meta of a frame to what the store takes, everything
+// checked. Pure. Error: kInvalidArgument (a client's bug), kProtocol (undecodable),
+// kChecksumMismatch.
 #pragma once
 
 #include <string>
@@ -15,7 +16,8 @@ namespace cairn::chunkserver::data {
 using RangeField = google::protobuf::RepeatedPtrField<pb::BlockRange>;
 
 // Sorted, disjoint, not empty, inside a piece, at most `blocks_max` blocks in all.
-Result<std::vector<store::BlockRange>> decode_ranges(const RangeField& ranges, std::uint64_t blocks_max);
+Result<std::vector<store::BlockRange>> decode_ranges(const RangeField& ranges,
+                                                     std::uint64_t blocks_max);
 Result<PieceId> decode_piece(std::uint64_t chunk, std::uint32_t piece);
 // `body` has the blocks of `writes`; their CRCs are verified.
 Result<store::PrepareRequest> decode_prepare(const std::string& meta, Bytes body);

@@ -7,14 +7,16 @@ namespace {
 
 Status check_memory(const void* at, std::size_t length) {
   if (reinterpret_cast<std::uintptr_t>(at) % kBlockBytes != 0 || length % kBlockBytes != 0) {
-    return fail(Code::kInvalidArgument, fmt::format("memory {} + {} is not 4 KiB-aligned", at, length));
+    return fail(Code::kInvalidArgument,
+                fmt::format("memory {} + {} is not 4 KiB-aligned", at, length));
   }
   return {};
 }
 
 Status check_range(const BlockDevice& device, DiskOffset offset, ByteCount length) {
   if (offset.raw() % kBlockBytes != 0) {
-    return fail(Code::kInvalidArgument, fmt::format("offset {} is not 4 KiB-aligned", offset.raw()));
+    return fail(Code::kInvalidArgument,
+                fmt::format("offset {} is not 4 KiB-aligned", offset.raw()));
   }
   if (offset.raw() > device.size() || length > device.size() - offset.raw()) {
     return fail(Code::kInvalidArgument, fmt::format("{} + {} is beyond the end of the device at {}",

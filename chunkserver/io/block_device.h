@@ -1,10 +1,13 @@
-// BlockDevice: one flat range of bytes that keeps them. The only door of the chunk server to a disk.
+// BlockDevice: one flat range of bytes that keeps them. The only door of the chunk server to a
+// disk.
 //
-// Promises: a write is durable when a flush() that was begun after the write ended has ended. Unflushed
+// Promises: a write is durable when a flush() that was begun after the write ended has ended.
+// Unflushed
 //           writes may be lost, kept or torn at 4 KiB boundaries by a loss of power, in any order.
-//           After a failed write or flush everything fails with kDiskFailed: the state of the disk is unknown
-//           and nobody may build on it (fenced). A failed read fences nothing.
-// Requires: offset, length and memory address of every part are multiples of 4 KiB; the range lies inside
+//           After a failed write or flush everything fails with kDiskFailed: the state of the disk
+//           is unknown and nobody may build on it (fenced). A failed read fences nothing.
+// Requires: offset, length and memory address of every part are multiples of 4 KiB; the range lies
+// inside
 //           size(); the memory stays valid until the task ends; overlapping reads and writes
 //           are not in flight together. The loop thread; every task ended before the device dies.
 // Limits:   kDeviceRequestsMax requests are handed to the disk at a time, the rest wait in line.
@@ -40,7 +43,8 @@ class BlockDevice {
   virtual Task<Status> flush() = 0;
   // The bytes are not needed any more: they read as zeros or as before.
   virtual Task<Status> discard(DiskOffset offset, ByteCount length) = 0;
-  // Makes room up to `size`; the new bytes read as zeros. Never shrinks. Error: kNoSpace, which fences nothing.
+  // Makes room up to `size`; the new bytes read as zeros. Never shrinks. Error: kNoSpace, which
+  // fences nothing.
   virtual Task<Status> grow(ByteCount size) = 0;
   // "io_uring", "threads", "memory".
   virtual std::string engine() const = 0;

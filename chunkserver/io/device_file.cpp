@@ -22,7 +22,8 @@ Error system_error(Code code, const std::string& doing, int number) {
 // A file that was just made is there after a crash only when its directory was synced.
 Status sync_parent(const std::string& path) {
   const std::string parent = std::filesystem::path(path).parent_path().string();
-  const int directory = ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int directory =
+      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return fail(system_error(Code::kDiskFailed, "opening " + parent, errno));
   const int rc = ::fsync(directory);
   const int number = errno;
@@ -59,7 +60,9 @@ Result<DeviceFile> DeviceFile::open(const std::string& path, bool create) {
 }
 
 DeviceFile::DeviceFile(DeviceFile&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), direct_(other.direct_), size_(other.size_) {}
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      direct_(other.direct_),
+      size_(other.size_) {}
 
 DeviceFile& DeviceFile::operator=(DeviceFile&& other) noexcept {
   std::swap(descriptor_, other.descriptor_);
@@ -83,7 +86,8 @@ ByteCount DeviceFile::size_limit() const {
   if (::fstatvfs(descriptor_, &fs) != 0) return size_;
   const ByteCount total = static_cast<ByteCount>(fs.f_blocks) * fs.f_frsize;
   const ByteCount available = static_cast<ByteCount>(fs.f_bavail) * fs.f_frsize;
-  // 1 %, but at least what the index needs for its compactions, and never most of a tiny filesystem.
+  // 1 %, but at least what the index needs for its compactions, and never most of a tiny
+  // filesystem.
   const ByteCount reserve = std::max(total / 100, std::min<ByteCount>(256_MiB, total / 10));
   const ByteCount room = available > reserve ? available - reserve : 0;
   return size_ + align_down(room, kBlockBytes);

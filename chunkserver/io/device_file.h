@@ -1,5 +1,5 @@
-// DeviceFile: the open file behind uring_device and pool_device: O_DIRECT where the filesystem takes it,
-// size, growth, reserve. Blocking calls; the devices run them where blocking is allowed.
+// DeviceFile: the open file behind uring_device and pool_device: O_DIRECT where the filesystem
+// takes it, size, growth, reserve. Blocking calls; the devices run them where blocking is allowed.
 //
 // Owns:   the descriptor. Errors: kNotFound, kDiskFailed, kNoSpace.
 #pragma once
@@ -23,8 +23,8 @@ class DeviceFile {
   bool direct() const { return direct_; }
   ByteCount size() const { return size_; }
   ByteCount space() const;
-  // Blocks of the filesystem that are neither ours nor reserved (1 %, and some room for the index) count
-  // as ours to take.
+  // Blocks of the filesystem that are neither ours nor reserved (1 %, and some room for the index)
+  // count as ours to take.
   ByteCount size_limit() const;
   // Allocates space up to `size`. The caller publishes the new size with set_size().
   Status allocate(ByteCount size) const;

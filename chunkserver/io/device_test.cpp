@@ -49,13 +49,15 @@ bool same(const Buffer& a, const Buffer& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-Task<void> write_pattern(BlockDevice* device, std::uint64_t block, std::uint64_t seed, int* failures) {
+Task<void> write_pattern(BlockDevice* device, std::uint64_t block, std::uint64_t seed,
+                         int* failures) {
   const Buffer bytes = pattern(4, seed);
   std::vector<Bytes> parts{bytes.span().first(kBlockBytes), bytes.span().subspan(kBlockBytes)};
   const Status status = co_await device->write(DiskOffset(block * kBlockBytes), std::move(parts));
   if (!status.has_value()) ++*failures;
 }
-Task<void> check_pattern(BlockDevice* device, std::uint64_t block, std::uint64_t seed, int* failures) {
+Task<void> check_pattern(BlockDevice* device, std::uint64_t block, std::uint64_t seed,
+                         int* failures) {
   Buffer bytes = Buffer::allocate(4 * kBlockBytes);
   const Status status = co_await device->read(DiskOffset(block * kBlockBytes), bytes.span());
   if (!status.has_value() || !same(bytes, pattern(4, seed))) ++*failures;
@@ -173,7 +175,8 @@ TEST(OpenDevice, SaysWhichEngineItChose) {
   EXPECT_TRUE((*best)->engine() == "io_uring" || (*best)->engine() == "threads");
 }
 
-Task<void> sim_write(BlockDevice* device, std::uint64_t block, std::uint64_t seed, std::size_t blocks) {
+Task<void> sim_write(BlockDevice* device, std::uint64_t block, std::uint64_t seed,
+                     std::size_t blocks) {
   const Buffer bytes = pattern(blocks, seed);
   std::vector<Bytes> parts{bytes.span()};
   const Status status = co_await device->write(DiskOffset(block * kBlockBytes), std::move(parts));
@@ -207,7 +210,8 @@ Task<void> crash_keeps_flushed_only(runtime::Runtime* runtime) {
     EXPECT_TRUE(flushed_is_there);
     int present = 0;
     for (std::uint64_t i = 0; i < 4; ++i) {
-      const bool holds = co_await sim_holds(again.get(), 8 + i, pattern(4, 2).slice(i * kBlockBytes, kBlockBytes));
+      const bool holds =
+          co_await sim_holds(again.get(), 8 + i, pattern(4, 2).slice(i * kBlockBytes, kBlockBytes));
       present += holds ? 1 : 0;
     }
     kept += present == 4 ? 1 : 0;

@@ -1,6 +1,7 @@
 // MeteredDevice: a BlockDevice that counts what passes through it to another one.
 //
-// Owns:     the device below. Promises: figures over sliding windows of whole seconds, O(1) per request.
+// Owns:     the device below. Promises: figures over sliding windows of whole seconds, O(1) per
+// request.
 #pragma once
 
 #include <array>
@@ -18,7 +19,7 @@ struct DeviceFigures {
   std::uint64_t flushes = 0;
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
-  double queue_depth = 0;           // average of the last 5 s
+  double queue_depth = 0;            // average of the last 5 s
   std::uint64_t latency_avg_us = 0;  // over the last 20 s
   std::uint64_t latency_max_us = 0;
   double io_wait = 0;  // share of the last 20 s with at least one request at the disk

@@ -35,14 +35,16 @@ Status write_fully(int descriptor, ByteCount offset, const std::vector<Bytes>& p
   }
   std::size_t first = 0;
   while (first < vectors.size()) {
-    const ssize_t n = ::pwritev(descriptor, &vectors[first],
-                                static_cast<int>(vectors.size() - first), static_cast<off_t>(offset));
+    const ssize_t n =
+        ::pwritev(descriptor, &vectors[first], static_cast<int>(vectors.size() - first),
+                  static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail(failed("write", errno));
     if (n == 0) return fail(Code::kDiskFailed, "write: no progress");
     offset += static_cast<ByteCount>(n);
     std::size_t left = static_cast<std::size_t>(n);
-    while (first < vectors.size() && left >= vectors[first].iov_len) left -= vectors[first++].iov_len;
+    while (first < vectors.size() && left >= vectors[first].iov_len)
+      left -= vectors[first++].iov_len;
     if (left != 0) {
       vectors[first].iov_base = static_cast<std::byte*>(vectors[first].iov_base) + left;
       vectors[first].iov_len -= left;

@@ -1,4 +1,5 @@
-// PoolDevice: BlockDevice over preadv, pwritev and fdatasync on a few threads, where io_uring is forbidden.
+// PoolDevice: BlockDevice over preadv, pwritev and fdatasync on a few threads, where io_uring is
+// forbidden.
 //
 // Owns: the file and its threads.
 #pragma once

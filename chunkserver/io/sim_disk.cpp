@@ -20,7 +20,9 @@ class SimDisk::Device final : public BlockDevice {
   ByteCount size() const override { return disk_->size_; }
   ByteCount space() const override { return disk_->options_.size_limit; }
   bool direct() const override { return true; }
-  ByteCount size_limit() const override { return std::max(disk_->size_, disk_->options_.size_limit); }
+  ByteCount size_limit() const override {
+    return std::max(disk_->size_, disk_->options_.size_limit);
+  }
   std::string engine() const override { return "memory"; }
 
   Task<Status> read(DiskOffset offset, MutableBytes into) override {
@@ -118,7 +120,8 @@ void SimDisk::crash_at(std::uint64_t n, std::uint64_t seed) {
 void SimDisk::crash(std::uint64_t seed) {
   Prng prng(seed);
   // Some crashes keep nearly all, some nearly nothing, most a mixture.
-  const std::uint64_t keep_per_mille = std::array<std::uint64_t, 4>{0, 300, 700, 1000}[prng.below(4)];
+  const std::uint64_t keep_per_mille =
+      std::array<std::uint64_t, 4>{0, 300, 700, 1000}[prng.below(4)];
   for (Unflushed& write : unflushed_) {
     if (prng.chance(keep_per_mille)) durable_[write.block] = std::move(write.bytes);
   }
@@ -141,7 +144,8 @@ void SimDisk::kill() {
 bool SimDisk::rot(DiskOffset offset, std::uint64_t seed) {
   Prng prng(seed);
   const std::size_t byte = prng.below(kBlockBytes);
-  return flip(offset.raw() / kBlockBytes, byte, std::byte{static_cast<unsigned char>(1U << prng.below(8))});
+  return flip(offset.raw() / kBlockBytes, byte,
+              std::byte{static_cast<unsigned char>(1U << prng.below(8))});
 }
 
 bool SimDisk::rot_byte(DiskOffset offset, std::size_t byte) {
@@ -208,7 +212,8 @@ void SimDisk::read(std::uint64_t block, MutableBytes into) const {
   }
   for (const Unflushed& write : unflushed_) {
     if (write.block < first || write.block >= first + count) continue;
-    std::memcpy(into.data() + (write.block - first) * kBlockBytes, write.bytes->data(), kBlockBytes);
+    std::memcpy(into.data() + (write.block - first) * kBlockBytes, write.bytes->data(),
+                kBlockBytes);
   }
 }
 

@@ -1,9 +1,10 @@
 // SimDisk: a disk in memory that loses, keeps or tears what was not flushed when its power is cut.
 // For tests and the cluster simulator; deterministic for a seed and a deterministic runtime.
 //
-// Owns:     the bytes, durable and unflushed apart. attach() gives the BlockDevice of one process life;
-//           a crash or a new attach() cuts it off: whatever it does or waits for then ends with kDiskFailed and
-//           changes nothing.
+// Owns:     the bytes, durable and unflushed apart. attach() gives the BlockDevice of one process
+// life;
+//           a crash or a new attach() cuts it off: whatever it does or waits for then ends with
+//           kDiskFailed and changes nothing.
 // Promises: a crash treats every 4 KiB block of every unflushed write by itself: kept or dropped.
 // Limits:   memory grows with the blocks written.
 #pragma once
@@ -43,8 +44,8 @@ class SimDisk {
   void crash(std::uint64_t seed);
   // The power is cut when the n-th write or flush from now begins (1: the next one).
   void crash_at(std::uint64_t n, std::uint64_t seed);
-  // The process is killed: the machine stays up, so the next life sees everything that was written; but
-  // what was not flushed may still be lost with a later power cut.
+  // The process is killed: the machine stays up, so the next life sees everything that was written;
+  // but what was not flushed may still be lost with a later power cut.
   void kill();
   // The same, when the n-th write or flush from now begins.
   void kill_at(std::uint64_t n);

@@ -86,7 +86,8 @@ class UringDevice::Ring : public std::enable_shared_from_this<Ring> {
     for (;;) {
       const int rc = io_uring_submit(&ring_);
       if (rc >= 0 || rc == -EBUSY) break;
-      // EAGAIN: the kernel is short of memory for a moment; what was taken completes and we try again.
+      // EAGAIN: the kernel is short of memory for a moment; what was taken completes and we try
+      // again.
       CHECK(rc == -EINTR || rc == -EAGAIN);
     }
     reap();
@@ -158,7 +159,8 @@ Task<Status> UringDevice::read(DiskOffset offset, MutableBytes into) {
     if (fenced_) co_return fail(fenced_error());
     Ring::Request request(runtime_);
     io_uring_sqe* entry = ring_->prepare();
-    io_uring_prep_read(entry, file_.descriptor(), into.data(), static_cast<unsigned>(into.size()), at);
+    io_uring_prep_read(entry, file_.descriptor(), into.data(), static_cast<unsigned>(into.size()),
+                       at);
     ring_->enqueue(entry, &request);
     const int n = co_await request.done.wait();
     if (n == -EINTR || n == -EAGAIN) continue;
@@ -195,7 +197,8 @@ Task<Status> UringDevice::write(DiskOffset offset, std::vector<Bytes> parts) {
     }
     at += static_cast<ByteCount>(n);
     std::size_t left = static_cast<std::size_t>(n);
-    while (first < vectors.size() && left >= vectors[first].iov_len) left -= vectors[first++].iov_len;
+    while (first < vectors.size() && left >= vectors[first].iov_len)
+      left -= vectors[first++].iov_len;
     if (left != 0) {
       vectors[first].iov_base = static_cast<std::byte*>(vectors[first].iov_base) + left;
       vectors[first].iov_len -= left;

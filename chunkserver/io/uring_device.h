@@ -1,7 +1,9 @@
-// UringDevice: BlockDevice over io_uring. One ring for one loop; what a turn of the loop asks for is
-// submitted together at its end; completions arrive through an eventfd that the io_context awaits.
+// UringDevice: BlockDevice over io_uring. One ring for one loop; what a turn of the loop asks for
+// is submitted together at its end; completions arrive through an eventfd that the io_context
+// awaits.
 //
-// Owns: the file, the ring, one helper thread for calls the ring of this kernel does not take (grow).
+// Owns: the file, the ring, one helper thread for calls the ring of this kernel does not take
+// (grow).
 #pragma once
 
 #include <memory>

@@ -52,7 +52,8 @@ class ByteReader {
     bytes_.remove_prefix(count);
     return part;
   }
-  // A count of items of at least `item_bytes` each that must still be there: refuses before anyone allocates.
+  // A count of items of at least `item_bytes` each that must still be there: refuses before anyone
+  // allocates.
   std::uint32_t get_count(std::size_t item_bytes) {
     const auto count = get<std::uint32_t>();
     if (count > bytes_.size() / item_bytes) {

@@ -169,8 +169,8 @@ class Program {
     }
   }
 
-  // After a crash every piece is what its acknowledged calls made of it, plus some of the calls that
-  // were under way, each wholly or not at all.
+  // After a crash every piece is what its acknowledged calls made of it, plus some of the calls
+  // that were under way, each wholly or not at all.
   void recover(const std::vector<Issued>& issued) {
     ++crashes_;
     world_.bury();
@@ -371,7 +371,8 @@ class Program {
       for (const auto& [block, value] : prepare->writes) values.push_back(value);
       testing::MadePrepare made = testing::make_prepare(
           piece, prepare->version, testing::op_id(prepare->op.first, prepare->op.second),
-          ranges_of(prepare->writes, [](const auto& entry) { return entry.first; }), std::move(values));
+          ranges_of(prepare->writes, [](const auto& entry) { return entry.first; }),
+          std::move(values));
       made.request.zeroes = ranges_of(prepare->zeroes, [](std::uint64_t block) { return block; });
       made.request.settled_below = OpSeq(prepare->settled_below);
       made.request.create = prepare->create;
@@ -390,7 +391,8 @@ class Program {
     }
     if (const auto* resolve = std::get_if<ModelResolve>(call)) {
       std::vector<OpId> forward;
-      for (const auto& [epoch, seq] : resolve->forward) forward.push_back(testing::op_id(epoch, seq));
+      for (const auto& [epoch, seq] : resolve->forward)
+        forward.push_back(testing::op_id(epoch, seq));
       co_return co_await store->resolve(piece, ChunkVersion(resolve->version),
                                         LeaseEpoch(resolve->epoch), std::move(forward));
     }

@@ -37,8 +37,8 @@ FenceState after_prepare(FenceState state, const PrepareTicket& ticket) {
   state.exists = true;
   state.version = std::max(state.version, ticket.version);
   state.epoch = std::max(state.epoch, ticket.op.epoch);
-  // Seq counts from 1: a first op of a new epoch settles all older epochs and nothing of its own. Its own
-  // op is never below the mark, whatever the writer claims.
+  // Seq counts from 1: a first op of a new epoch settles all older epochs and nothing of its own.
+  // Its own op is never below the mark, whatever the writer claims.
   const OpSeq below = std::clamp(ticket.settled_below, OpSeq(1), std::max(OpSeq(1), ticket.op.seq));
   state.settled = std::max(state.settled, OpId{ticket.op.epoch, below});
   return state;

@@ -1,4 +1,5 @@
-// Fence: who may still change a piece. Pure: version and epoch checks of docs/protocols/data-path.md.
+// Fence: who may still change a piece. Pure: version and epoch checks of
+// docs/protocols/data-path.md.
 //
 // A piece remembers the newest version and epoch it has seen, and up to where its ops are settled.
 #pragma once
@@ -43,8 +44,8 @@ FenceState after_settle(FenceState state, OpId below);
 Result<bool> check_seal(const FenceState& state, ChunkVersion version, LeaseEpoch epoch);
 FenceState after_seal(FenceState state, ChunkVersion version, LeaseEpoch epoch);
 
-// Only a piece that was sealed at just this version and epoch may be resolved: the decision knew its ops.
-// Errors: kPieceMissing, kStaleVersion, kStaleEpoch, kRefusedForSafety.
+// Only a piece that was sealed at just this version and epoch may be resolved: the decision knew
+// its ops. Errors: kPieceMissing, kStaleVersion, kStaleEpoch, kRefusedForSafety.
 Status check_resolve(const FenceState& state, ChunkVersion version, LeaseEpoch epoch);
 
 bool is_settled(const FenceState& state, OpId op);

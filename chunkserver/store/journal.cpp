@@ -87,7 +87,8 @@ std::deque<Journal::Entry> Journal::take_batch() {
   while (!queue_.empty() && batch.size() < kBatchOpsMax) {
     Entry& next = queue_.front();
     const ByteCount size = 4 + encoded_size(next.record);
-    const bool fits = journal_bytes + size <= journal_max && data_bytes + next.data.size() <= kBatchDataMax;
+    const bool fits =
+        journal_bytes + size <= journal_max && data_bytes + next.data.size() <= kBatchDataMax;
     if (!fits && !batch.empty()) break;
     journal_bytes += size;
     data_bytes += next.data.size();
@@ -156,7 +157,8 @@ std::vector<Journal::DataWrite> Journal::data_writes(const std::deque<Entry>& ba
     }
     CHECK_EQ(at, data.size());
   }
-  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.block < b.block; });
+  std::sort(parts.begin(), parts.end(),
+            [](const Part& a, const Part& b) { return a.block < b.block; });
   std::vector<DataWrite> writes;
   std::uint64_t end = 0;
   ByteCount size = 0;

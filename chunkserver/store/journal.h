@@ -1,11 +1,13 @@
-// Journal: group commit. While one batch is on its way to the disk the next one collects; a batch is the data
-// writes of its ops and the journal blocks, then one flush for all of them.
+// Journal: group commit. While one batch is on its way to the disk the next one collects; a batch
+// is the data writes of its ops and the journal blocks, then one flush for all of them.
 //
 // Owns:     the ring of the data file, the queue, the commit task.
-// Promises: records are written, made durable, applied and answered in the order of submit(); `apply` runs
-//           once for each batch, when it is durable and before anyone is told. After a failed write, flush or apply
-//           nothing is written any more and everything ends with that error.
-// Requires: the loop thread; data lies in fresh space; stop() before it dies. Whoever submits bounds
+// Promises: records are written, made durable, applied and answered in the order of submit();
+// `apply` runs
+//           once for each batch, when it is durable and before anyone is told. After a failed
+//           write, flush or apply nothing is written any more and everything ends with that error.
+// Requires: the loop thread; data lies in fresh space; stop() before it dies. Whoever submits
+// bounds
 //           the bytes in flight.
 // Limits:   kBatchOpsMax ops, kBatchDataMax bytes and a quarter of the ring for a batch.
 // Errors:   kDiskFailed, those of `apply`.
@@ -45,7 +47,8 @@ class Journal {
   };
   enum class Urgency {
     kNow,
-    kSoon,  // nobody waits: it may ride with the next batch, and does not wait longer than kSoonDelay
+    kSoon,  // nobody waits: it may ride with the next batch, and does not wait longer than
+            // kSoonDelay
   };
   static constexpr Duration kSoonDelay = 20ms;
 

@@ -72,17 +72,21 @@ Status PieceIndex::load_counters_once() {
 
 Status PieceIndex::set_used(Extent extent, bool used) {
   TRY_VOID(load_counters_once());
-  for (std::uint64_t block = extent.first; block < extent.end(); ++block) {
+  for (std::uint64_t block = extent.first; block < extent.end();) {
     const std::uint64_t number = block / kRegionBlocks;
     auto it = regions_.find(number);
     if (it == regions_.end()) {
       TRY(UsedRegion loaded, load_region(reader_, number));
       it = regions_.emplace(number, loaded).first;
     }
-    if (it->second.get(block % kRegionBlocks) == used) {
-      return fail(Code::kCorrupt, fmt::format("disk block {} is {} twice", block, used ? "used" : "freed"));
+    const std::uint64_t until = std::min(extent.end(), (number + 1) * kRegionBlocks);
+    for (; block < until; ++block) {
+      if (it->second.get(block % kRegionBlocks) == used) {
+        return fail(Code::kCorrupt,
+                    fmt::format("disk block {} is {} twice", block, used ? "used" : "freed"));
+      }
+      it->second.flip(block % kRegionBlocks);
     }
-    it->second.flip(block % kRegionBlocks);
   }
   if (used) {
     counters_->used_blocks += extent.count;
@@ -154,7 +158,8 @@ Status PieceIndex::settle_below(PieceId piece, PieceRow& row, OpId mark) {
   for (; settled < row.pending.size() && row.pending[settled].op < mark; ++settled) {
     TRY_VOID(settle_op(piece, row, row.pending[settled]));
   }
-  row.pending.erase(row.pending.begin(), row.pending.begin() + static_cast<std::ptrdiff_t>(settled));
+  row.pending.erase(row.pending.begin(),
+                    row.pending.begin() + static_cast<std::ptrdiff_t>(settled));
   std::erase_if(row.forwarded, [&](const ForwardedOp& op) { return op.op < mark; });
   return {};
 }
@@ -173,10 +178,12 @@ Status PieceIndex::apply(const PrepareRecord& record) {
   for (const Extent& extent : record.extents) {
     TRY_VOID(set_used(extent, true));
   }
-  PendingOp op{record.op, record.participants, record.writes, record.zeroes, record.extents, record.crcs};
+  PendingOp op{record.op,     record.participants, record.writes,
+               record.zeroes, record.extents,      record.crcs};
   const auto at = std::lower_bound(row.pending.begin(), row.pending.end(), op.op,
                                    [](const PendingOp& a, OpId b) { return a.op < b; });
-  if (at != row.pending.end() && at->op == op.op) return contradiction(record.piece, "an op came twice");
+  if (at != row.pending.end() && at->op == op.op)
+    return contradiction(record.piece, "an op came twice");
   // An op of an epoch before the mark cannot pass the fence.
   if (is_settled(row.fence, op.op)) return contradiction(record.piece, "an op after its end");
   row.pending.insert(at, std::move(op));
@@ -222,12 +229,14 @@ Status PieceIndex::apply(const RemoveRecord& record) {
   // Every segment the reader knows, and those that only this batch made.
   std::vector<std::uint32_t> numbers;
   const std::string prefix = segment_prefix(record.piece);
-  TRY_VOID(reader_.scan(prefix, kv::prefix_end(prefix), [&](std::string_view key, std::string_view) {
-    std::uint32_t number = 0;
-    for (const char c : key.substr(prefix.size())) number = number << 8 | static_cast<unsigned char>(c);
-    numbers.push_back(number);
-    return true;
-  }));
+  TRY_VOID(
+      reader_.scan(prefix, kv::prefix_end(prefix), [&](std::string_view key, std::string_view) {
+        std::uint32_t number = 0;
+        for (const char c : key.substr(prefix.size()))
+          number = number << 8 | static_cast<unsigned char>(c);
+        numbers.push_back(number);
+        return true;
+      }));
   for (const auto& [key, rows] : segments_) {
     if (key.first == record.piece) numbers.push_back(key.second);
   }
@@ -288,7 +297,8 @@ class Window {
   explicit Window(const std::vector<BlockRange>& ranges) {
     for (const BlockRange& range : ranges) {
       starts_.push_back({range, blocks_.size()});
-      for (std::uint64_t b = range.first; b < range.end(); ++b) blocks_.push_back({b, BlockPlace()});
+      for (std::uint64_t b = range.first; b < range.end(); ++b)
+        blocks_.push_back({b, BlockPlace()});
     }
   }
   // The slot of a piece block, nullptr when it was not asked for.
@@ -326,7 +336,8 @@ class Window {
 
 }  // namespace
 
-Result<std::vector<LocatedBlock>> locate(const kv::Reader& reader, PieceId piece, const PieceRow& row,
+Result<std::vector<LocatedBlock>> locate(const kv::Reader& reader, PieceId piece,
+                                         const PieceRow& row,
                                          const std::vector<BlockRange>& ranges) {
   Window window(ranges);
   std::optional<std::uint64_t> loaded;

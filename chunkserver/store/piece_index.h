@@ -1,11 +1,13 @@
-// PieceIndex: what journal records do to the rows of the index. Pure: reads through a kv::Reader, answers a
-// kv::Batch.
+// PieceIndex: what journal records do to the rows of the index. Pure: reads through a kv::Reader,
+// answers a kv::Batch.
 //
 // Owns:     the rows touched since take(), decoded.
-// Promises: apply() is deterministic: the same records on the same rows give the same rows, live and
+// Promises: apply() is deterministic: the same records on the same rows give the same rows, live
+// and
 //           in recovery. The journal position goes into the same batch as what it stands for.
 // Requires: records in journal order; the live store has checked them against the fence before.
-// Errors:   kCorrupt (rows that contradict a record, undecodable rows), those of the reader. After an error the
+// Errors:   kCorrupt (rows that contradict a record, undecodable rows), those of the reader. After
+// an error the
 //           object is of no more use.
 #pragma once
 
@@ -68,7 +70,8 @@ struct LocatedBlock {
 };
 // The blocks of `ranges` that exist: settled ones overlaid with the undecided ops, newest last.
 // `ranges` is sorted and disjoint.
-Result<std::vector<LocatedBlock>> locate(const kv::Reader& reader, PieceId piece, const PieceRow& row,
+Result<std::vector<LocatedBlock>> locate(const kv::Reader& reader, PieceId piece,
+                                         const PieceRow& row,
                                          const std::vector<BlockRange>& ranges);
 
 }  // namespace cairn::chunkserver::store

@@ -17,7 +17,8 @@ Task<void> PieceStore::read_run(io::BlockDevice* device, std::uint64_t disk, Mut
 
 Task<Result<ReadAnswer>> PieceStore::read(PieceId piece, std::vector<BlockRange> ranges) {
   const std::uint64_t blocks = total_blocks(ranges);
-  if (blocks > kReadBlocksMax) co_return fail(Code::kInvalidArgument, "too many blocks in one read");
+  if (blocks > kReadBlocksMax)
+    co_return fail(Code::kInvalidArgument, "too many blocks in one read");
   const runtime::Semaphore::Permit permit =
       co_await read_budget_.acquire(std::max<ByteCount>(blocks * kBlockBytes, kBlockBytes));
   CO_TRY_VOID(usable());
@@ -60,8 +61,9 @@ Task<Result<ReadAnswer>> PieceStore::read_blocks(PieceId piece, std::vector<Bloc
     const Bytes bytes = std::as_const(answer.bytes).span().subspan(i * kBlockBytes, kBlockBytes);
     if (crc32c(bytes) == blocks[i].place.crc) continue;
     ++checksum_errors_;
-    const std::string where = fmt::format("block {} of piece {}.{} (disk block {})", blocks[i].block,
-                                          piece.chunk.raw(), piece.index.raw(), blocks[i].place.disk);
+    const std::string where =
+        fmt::format("block {} of piece {}.{} (disk block {})", blocks[i].block, piece.chunk.raw(),
+                    piece.index.raw(), blocks[i].place.disk);
     log_.error("wrong checksum: {}", where);
     co_return fail(Code::kChecksumMismatch, where);
   }
@@ -95,17 +97,18 @@ Status PieceStore::check_consistency() const {
   for (auto& [piece, blocks] : stored) {
     std::uint64_t found = 0;
     const std::string prefix = segment_prefix(piece);
-    TRY_VOID(kv_.scan(prefix, kv::prefix_end(prefix), [&](std::string_view, std::string_view value) {
-      const Result<Segment> segment = decode_segment(value);
-      CHECK(segment.has_value());
-      CHECK(!segment->empty());
-      for (const BlockPlace& place : segment->places) {
-        if (place.disk == 0) continue;
-        ++found;
-        referenced.push_back({place.disk, 1});
-      }
-      return true;
-    }));
+    TRY_VOID(
+        kv_.scan(prefix, kv::prefix_end(prefix), [&](std::string_view, std::string_view value) {
+          const Result<Segment> segment = decode_segment(value);
+          CHECK(segment.has_value());
+          CHECK(!segment->empty());
+          for (const BlockPlace& place : segment->places) {
+            if (place.disk == 0) continue;
+            ++found;
+            referenced.push_back({place.disk, 1});
+          }
+          return true;
+        }));
     CHECK_EQ(found, blocks);
   }
   counted.used_blocks = total_blocks(referenced);

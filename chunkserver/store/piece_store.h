@@ -1,14 +1,16 @@
 // PieceStore: the pieces of one drive. docs/protocols/data-path.md tells what each call means.
 //
-// Owns:     journal, space map, the order of everything; not the device and not the Kv (they outlive it).
-// Promises: prepare, seal, resolve and remove answer when durable. An op is there wholly or not at all, whatever
-//           crashes when. Reads serve the newest prepared state, every block checked by its CRC. Repeats are harmless.
-//           Blocks are reused only when the record that freed them is durable and no read may look at them.
+// Owns:     journal, space map, the order of everything; not the device and not the Kv (they
+// outlive it). Promises: prepare, seal, resolve and remove answer when durable. An op is there
+// wholly or not at all, whatever
+//           crashes when. Reads serve the newest prepared state, every block checked by its CRC.
+//           Repeats are harmless. Blocks are reused only when the record that freed them is durable
+//           and no read may look at them.
 // Requires: the loop thread; close() before it dies; every call ended before close() returns.
 // Limits:   in-flight bytes of Options; kPendingOpsMax undecided ops a piece. Full means wait.
 // Errors:   kPieceMissing, kStaleVersion, kStaleEpoch, kNoSpace, kChecksumMismatch, kOverloaded,
-//           kInvalidArgument, kRefusedForSafety, kUnavailable (closing), kDiskFailed or kCorrupt: the store is fenced,
-//           failure() says why.
+//           kInvalidArgument, kRefusedForSafety, kUnavailable (closing), kDiskFailed or kCorrupt:
+//           the store is fenced, failure() says why.
 #pragma once
 
 #include <functional>
@@ -31,8 +33,8 @@ namespace cairn::chunkserver::store {
 
 struct StoreOptions {
   ByteCount journal_bytes = 64_MiB;  // of a new store
-  ByteCount size_bytes = 0;          // of the data file with its journal; 0: what the filesystem has
-  ByteCount grow_bytes = 256_MiB;    // steps of growth
+  ByteCount size_bytes = 0;        // of the data file with its journal; 0: what the filesystem has
+  ByteCount grow_bytes = 256_MiB;  // steps of growth
   ByteCount write_budget = 128_MiB;  // bytes of PREPAREs under way
   ByteCount read_budget = 128_MiB;
   // Runs a blocking call (the Kv's flush) off the loop; empty: on it.
@@ -47,9 +49,9 @@ struct PrepareRequest {
   std::uint32_t participants = 0;
   bool create = false;
   PieceFacts facts;
-  std::vector<BlockRange> writes;  // sorted, disjoint
+  std::vector<BlockRange> writes;   // sorted, disjoint
   std::vector<std::uint32_t> crcs;  // verified by the caller
-  std::vector<BlockRange> zeroes;  // sorted, disjoint, apart from writes
+  std::vector<BlockRange> zeroes;   // sorted, disjoint, apart from writes
 };
 
 struct ReadAnswer {
@@ -99,7 +101,8 @@ class PieceStore {
   // Answers at once; it is durable and done soon, or never after a crash.
   Task<Status> settle(PieceId piece, OpId below);
   Task<Result<SealAnswer>> seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch);
-  Task<Status> resolve(PieceId piece, ChunkVersion version, LeaseEpoch epoch, std::vector<OpId> forward);
+  Task<Status> resolve(PieceId piece, ChunkVersion version, LeaseEpoch epoch,
+                       std::vector<OpId> forward);
   // Done already when the piece is not there.
   Task<Status> remove(PieceId piece);
   Result<PieceStatusAnswer> status(PieceId piece) const;
@@ -115,7 +118,8 @@ class PieceStore {
   const std::optional<Error>& failure() const { return failure_; }
   const RecoveredStore& recovered() const { return recovered_; }
 
-  // For tests: the rows and the space map agree, nothing leaks, nothing is used twice. Requires idleness.
+  // For tests: the rows and the space map agree, nothing leaks, nothing is used twice. Requires
+  // idleness.
   Status check_consistency() const;
 
  private:

@@ -32,7 +32,8 @@ TEST(SpaceMap, GivesOneExtentWhenOneIsLongEnough) {
 TEST(SpaceMap, GathersFragmentsAndRefusesWhatIsNotThere) {
   SpaceMap map(0, 10);
   ASSERT_TRUE(map.allocate(10).has_value());
-  for (std::uint64_t block = 0; block < 10; block += 2) ASSERT_TRUE(map.free({block, 1}).has_value());
+  for (std::uint64_t block = 0; block < 10; block += 2)
+    ASSERT_TRUE(map.free({block, 1}).has_value());
   EXPECT_EQ(map.allocate(6).error().code(), Code::kNoSpace);
   EXPECT_EQ(map.free_blocks(), 5U);
   EXPECT_EQ(map.allocate(5).value().size(), 5U);
@@ -77,7 +78,8 @@ TEST(SpaceMap, AgreesWithABitmapOnRandomPrograms) {
         held.pop_back();
       }
       map.check_invariants();
-      ASSERT_EQ(map.used_blocks(), static_cast<std::uint64_t>(std::count(used.begin(), used.end(), true)));
+      ASSERT_EQ(map.used_blocks(),
+                static_cast<std::uint64_t>(std::count(used.begin(), used.end(), true)));
     }
   }
 }
@@ -98,11 +100,21 @@ TEST(Fence, Table) {
       {"absent, to be made", none, {v5, op(7, 9), OpSeq(), true}, std::nullopt},
       {"the same version and epoch", seen, {v5, op(7, 9), OpSeq(), false}, std::nullopt},
       {"older version", seen, {ChunkVersion(4), op(7, 9), OpSeq(), true}, Code::kStaleVersion},
-      {"older version of a newer epoch", seen, {ChunkVersion(4), op(8, 1), OpSeq(), true}, Code::kStaleVersion},
+      {"older version of a newer epoch",
+       seen,
+       {ChunkVersion(4), op(8, 1), OpSeq(), true},
+       Code::kStaleVersion},
       {"older epoch", seen, {v5, op(6, 9), OpSeq(), true}, Code::kStaleEpoch},
-      {"newer version, older epoch", seen, {ChunkVersion(6), op(6, 9), OpSeq(), true}, Code::kStaleEpoch},
+      {"newer version, older epoch",
+       seen,
+       {ChunkVersion(6), op(6, 9), OpSeq(), true},
+       Code::kStaleEpoch},
       {"newer both", seen, {ChunkVersion(6), op(8, 1), OpSeq(), false}, std::nullopt},
-      {"a settled op again", seen, {v5, op(7, 3), OpSeq(), false}, std::nullopt, PrepareVerdict::kSettledBefore},
+      {"a settled op again",
+       seen,
+       {v5, op(7, 3), OpSeq(), false},
+       std::nullopt,
+       PrepareVerdict::kSettledBefore},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
@@ -136,13 +148,16 @@ TEST(Fence, SealsOnceAndResolvesOnlyWhatWasSealed) {
   EXPECT_TRUE(check_seal(state, ChunkVersion(6), LeaseEpoch(9)).value());
   EXPECT_EQ(check_seal(state, ChunkVersion(4), LeaseEpoch(9)).error().code(), Code::kStaleVersion);
   EXPECT_EQ(check_seal(state, ChunkVersion(6), LeaseEpoch(6)).error().code(), Code::kStaleEpoch);
-  EXPECT_EQ(check_seal(FenceState(), ChunkVersion(6), LeaseEpoch(9)).error().code(), Code::kPieceMissing);
+  EXPECT_EQ(check_seal(FenceState(), ChunkVersion(6), LeaseEpoch(9)).error().code(),
+            Code::kPieceMissing);
   const FenceState sealed = after_seal(state, ChunkVersion(6), LeaseEpoch(9));
   EXPECT_FALSE(check_seal(sealed, ChunkVersion(6), LeaseEpoch(9)).value());
   EXPECT_EQ(sealed.settled, op(7, 4));
   EXPECT_TRUE(check_resolve(sealed, ChunkVersion(6), LeaseEpoch(9)).has_value());
-  EXPECT_EQ(check_resolve(sealed, ChunkVersion(7), LeaseEpoch(9)).error().code(), Code::kRefusedForSafety);
-  EXPECT_EQ(check_resolve(sealed, ChunkVersion(5), LeaseEpoch(9)).error().code(), Code::kStaleVersion);
+  EXPECT_EQ(check_resolve(sealed, ChunkVersion(7), LeaseEpoch(9)).error().code(),
+            Code::kRefusedForSafety);
+  EXPECT_EQ(check_resolve(sealed, ChunkVersion(5), LeaseEpoch(9)).error().code(),
+            Code::kStaleVersion);
   EXPECT_EQ(check_prepare(sealed, {ChunkVersion(5), op(7, 9), OpSeq(), false}).error().code(),
             Code::kStaleVersion);
 }
@@ -159,7 +174,8 @@ std::vector<Record> sample_records() {
   prepare.zeroes = {{30, 100}};
   prepare.extents = {{1000, 1}, {2000, 2}};
   prepare.crcs = {1, 2, 3};
-  return {prepare, SettleRecord{piece(2), op(1, 2)}, SealRecord{piece(3), ChunkVersion(4), LeaseEpoch(5)},
+  return {prepare, SettleRecord{piece(2), op(1, 2)},
+          SealRecord{piece(3), ChunkVersion(4), LeaseEpoch(5)},
           ResolveRecord{piece(4), LeaseEpoch(6), {op(1, 1), op(1, 2)}}, RemoveRecord{piece(5)}};
 }
 std::vector<const Record*> pointers(const std::vector<Record>& records) {
@@ -183,7 +199,8 @@ TEST(Record, ComesBackAsItWasWritten) {
 // The worked example of docs/formats/cs-journal.md.
 TEST(Record, GoldenBytes) {
   const std::vector<Record> records = {SettleRecord{piece(0x1234), op(9, 5)}};
-  const EncodedBatch encoded = encode_batch(0x1122334455667788, {6, 0, 0xaabbccdd}, pointers(records));
+  const EncodedBatch encoded =
+      encode_batch(0x1122334455667788, {6, 0, 0xaabbccdd}, pointers(records));
   ASSERT_EQ(encoded.bytes.size(), kBlockBytes);
   std::string hex;
   for (const std::byte b : encoded.bytes.span().first(96)) {
@@ -192,9 +209,20 @@ TEST(Record, GoldenBytes) {
     hex += kDigits[std::to_integer<unsigned>(b) & 15];
   }
   EXPECT_EQ(hex,
-            "4353434a01000000" "bc0fc945" "ddccbbaa" "0700000000000000" "8877665544332211"
-            "1e00000000000000" "01000000" "0000000000000000000000000000000000000000"
-            "1a000000" "02" "3412000000000000" "02" "0900000000000000" "0500000000000000"
+            "4353434a01000000"
+            "bc0fc945"
+            "ddccbbaa"
+            "0700000000000000"
+            "8877665544332211"
+            "1e00000000000000"
+            "01000000"
+            "0000000000000000000000000000000000000000"
+            "1a000000"
+            "02"
+            "3412000000000000"
+            "02"
+            "0900000000000000"
+            "0500000000000000"
             "0000");
 }
 
@@ -232,7 +260,8 @@ TEST(Record, DecoderSurvivesNoise) {
     Buffer bytes = Buffer::copy_of(encoded.bytes.span());
     const std::uint64_t changes = prng.between(1, 8);
     for (std::uint64_t c = 0; c < changes; ++c) {
-      bytes.data()[kBatchHeaderBytes + prng.below(280)] = std::byte{static_cast<unsigned char>(prng.next())};
+      bytes.data()[kBatchHeaderBytes + prng.below(280)] =
+          std::byte{static_cast<unsigned char>(prng.next())};
     }
     set_crc(bytes);
     const Result<Batch> batch = decode_batch(std::as_const(bytes).span(), 42);
@@ -277,7 +306,8 @@ TEST(Ring, NeverPlacesOverWhatIsAlive) {
 
 class RingImage {
  public:
-  explicit RingImage(std::uint64_t blocks) : bytes_(Buffer::zeroed(blocks * kBlockBytes)), ring_(blocks, 0) {}
+  explicit RingImage(std::uint64_t blocks)
+      : bytes_(Buffer::zeroed(blocks * kBlockBytes)), ring_(blocks, 0) {}
   void write(const std::vector<Record>& records) {
     const EncodedBatch encoded = encode_batch(1, position_, pointers(records));
     const std::uint64_t blocks = encoded.bytes.size() / kBlockBytes;

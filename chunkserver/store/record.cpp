@@ -14,8 +14,8 @@ constexpr std::size_t kCrcAt = 8;
 
 enum class Kind : std::uint8_t { kPrepare = 1, kSettle = 2, kSeal = 3, kResolve = 4, kRemove = 5 };
 
-// Header layout: 0 magic u32, 4 format u16, 6 zero u16, 8 crc u32, 12 previous crc u32, 16 sequence u64,
-// 24 salt u64, 32 payload bytes u64, 40 records u32, 44 zeros to 64.
+// Header layout: 0 magic u32, 4 format u16, 6 zero u16, 8 crc u32, 12 previous crc u32, 16 sequence
+// u64, 24 salt u64, 32 payload bytes u64, 40 records u32, 44 zeros to 64.
 
 void put_piece(ByteWriter& out, PieceId piece) {
   out.put(piece.chunk.raw());
@@ -138,7 +138,9 @@ Result<Record> decode_record(std::string_view bytes) {
   Record record;
   const auto kind = static_cast<Kind>(in.get<std::uint8_t>());
   switch (kind) {
-    case Kind::kPrepare: record = decode_prepare(in); break;
+    case Kind::kPrepare:
+      record = decode_prepare(in);
+      break;
     case Kind::kSettle: {
       const PieceId piece = get_piece(in);
       record = SettleRecord{piece, get_op(in)};
@@ -152,9 +154,14 @@ Result<Record> decode_record(std::string_view bytes) {
       record = seal;
       break;
     }
-    case Kind::kResolve: record = decode_resolve(in); break;
-    case Kind::kRemove: record = RemoveRecord{get_piece(in)}; break;
-    default: return fail(Code::kCorrupt, "journal record of an unknown kind");
+    case Kind::kResolve:
+      record = decode_resolve(in);
+      break;
+    case Kind::kRemove:
+      record = RemoveRecord{get_piece(in)};
+      break;
+    default:
+      return fail(Code::kCorrupt, "journal record of an unknown kind");
   }
   if (!in.finished()) return fail(Code::kCorrupt, "journal record of a wrong length");
   return record;
@@ -173,10 +180,19 @@ PieceId piece_of(const Record& record) {
   return std::visit([](const auto& r) { return r.piece; }, record);
 }
 
+std::uint32_t content_digest(const std::vector<BlockRange>& writes,
+                             const std::vector<BlockRange>& zeroes,
+                             const std::vector<std::uint32_t>& crcs) {
+  std::uint32_t digest = crc32c(std::as_bytes(std::span(writes)));
+  digest = crc32c(std::as_bytes(std::span(zeroes)), digest);
+  return crc32c(std::as_bytes(std::span(crcs)), digest);
+}
+
 std::size_t encoded_size(const Record& record) {
   // The exact size of the one large kind, an upper bound for the others.
   if (const auto* r = std::get_if<PrepareRecord>(&record)) {
-    return 128 + 12 * (r->writes.size() + r->zeroes.size() + r->extents.size()) + 4 * r->crcs.size();
+    return 128 + 12 * (r->writes.size() + r->zeroes.size() + r->extents.size()) +
+           4 * r->crcs.size();
   }
   if (const auto* r = std::get_if<ResolveRecord>(&record)) return 64 + 16 * r->forward.size();
   return 64;

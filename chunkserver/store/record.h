@@ -1,9 +1,9 @@
 // Journal records and batches: encode and decode. Pure. docs/formats/cs-journal.md tells the bytes.
 //
-// A batch is what one flush makes durable: a 64-byte header and records, in whole 4 KiB blocks. It carries
-// its sequence number, the CRC of the batch before it and the journal's salt: nothing of an older lap, of another
-// journal or of a torn write passes for the next batch.
-// Errors: kCorrupt; a decoder never reads beyond its bytes and never allocates more than they can hold.
+// A batch is what one flush makes durable: a 64-byte header and records, in whole 4 KiB blocks. It
+// carries its sequence number, the CRC of the batch before it and the journal's salt: nothing of an
+// older lap, of another journal or of a torn write passes for the next batch. Errors: kCorrupt; a
+// decoder never reads beyond its bytes and never allocates more than they can hold.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +24,9 @@ struct PrepareRecord {
   OpSeq settled_below;
   std::uint32_t participants = 0;
   PieceFacts facts;
-  std::vector<BlockRange> writes;  // sorted, disjoint
-  std::vector<BlockRange> zeroes;  // sorted, disjoint, apart from writes
-  std::vector<Extent> extents;     // where the blocks of `writes` lie, in order
+  std::vector<BlockRange> writes;   // sorted, disjoint
+  std::vector<BlockRange> zeroes;   // sorted, disjoint, apart from writes
+  std::vector<Extent> extents;      // where the blocks of `writes` lie, in order
   std::vector<std::uint32_t> crcs;  // one per block of `writes`
   friend bool operator==(const PrepareRecord&, const PrepareRecord&) = default;
 };
@@ -54,7 +54,11 @@ struct RemoveRecord {
 using Record = std::variant<PrepareRecord, SettleRecord, SealRecord, ResolveRecord, RemoveRecord>;
 
 PieceId piece_of(const Record& record);
-// Bytes of the record in a batch.
+// Tells two ops under one number apart, in memory.
+std::uint32_t content_digest(const std::vector<BlockRange>& writes,
+                             const std::vector<BlockRange>& zeroes,
+                             const std::vector<std::uint32_t>& crcs);
+// Bytes of the record in a batch, at most.
 std::size_t encoded_size(const Record& record);
 
 inline constexpr std::uint16_t kJournalFormat = 1;
@@ -83,9 +87,7 @@ struct BatchHead {
   std::uint32_t crc = 0;
   std::uint32_t records = 0;
   std::uint64_t payload_bytes = 0;
-  std::uint64_t blocks() const {
-    return div_ceil(kBatchHeaderBytes + payload_bytes, kBlockBytes);
-  }
+  std::uint64_t blocks() const { return div_ceil(kBatchHeaderBytes + payload_bytes, kBlockBytes); }
 };
 
 struct EncodedBatch {
@@ -95,7 +97,8 @@ struct EncodedBatch {
 EncodedBatch encode_batch(std::uint64_t salt, const JournalPosition& previous,
                           const std::vector<const Record*>& records);
 
-// Looks at the first 64 bytes only; the CRC is not verified. Error: kCorrupt (no batch begins here).
+// Looks at the first 64 bytes only; the CRC is not verified. Error: kCorrupt (no batch begins
+// here).
 Result<BatchHead> decode_head(Bytes bytes, std::uint64_t salt);
 // Verifies and decodes the batch that begins here.
 Result<Batch> decode_batch(Bytes bytes, std::uint64_t salt);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "chunkserver/store/byte_codec.h"
 #include "chunkserver/store/piece_index.h"
@@ -88,7 +89,8 @@ Task<Status> read_all(io::BlockDevice* device, std::uint64_t first_block, Mutabl
 // Makes an empty store: ring of zeros, index rows, and last of all the superblock.
 Task<Result<Superblock>> make_store(runtime::Runtime* runtime, io::BlockDevice* device, kv::Kv* kv,
                                     std::uint64_t journal_blocks) {
-  Superblock made{runtime->random() | 1, kReservedBlocks, journal_blocks, kReservedBlocks + journal_blocks};
+  Superblock made{runtime->random() | 1, kReservedBlocks, journal_blocks,
+                  kReservedBlocks + journal_blocks};
   CO_TRY_VOID(co_await device->grow(made.data_first * kBlockBytes));
   const Buffer zeros = Buffer::zeroed(kStepBytes);
   for (std::uint64_t block = 0; block < made.data_first; block += kStepBytes / kBlockBytes) {
@@ -112,8 +114,8 @@ Task<Result<Superblock>> make_store(runtime::Runtime* runtime, io::BlockDevice* 
   co_return made;
 }
 
-Task<Result<Superblock>> open_superblock(runtime::Runtime* runtime, io::BlockDevice* device, kv::Kv* kv,
-                                         std::uint64_t journal_blocks, bool* made) {
+Task<Result<Superblock>> open_superblock(runtime::Runtime* runtime, io::BlockDevice* device,
+                                         kv::Kv* kv, std::uint64_t journal_blocks, bool* made) {
   Buffer block = Buffer::zeroed(kBlockBytes);
   if (device->size() >= kBlockBytes) {
     CO_TRY_VOID(co_await device->read(DiskOffset(0), block.span()));
@@ -170,7 +172,8 @@ Task<Result<std::uint64_t>> drop_unfinished(io::BlockDevice* device, Batch* batc
 }
 
 // A record may speak of a piece whose creation was dropped from the same batch: nothing to do then.
-Result<bool> applies(const kv::Reader& reader, const std::vector<Record>& before, const Record& record) {
+Result<bool> applies(const kv::Reader& reader, const std::vector<Record>& before,
+                     const Record& record) {
   if (std::holds_alternative<PrepareRecord>(record)) return true;
   TRY(const std::optional<PieceRow> row, load_piece(reader, piece_of(record)));
   bool exists = row.has_value();
@@ -201,13 +204,24 @@ Result<SpaceMap> load_space(const kv::Reader& reader, std::uint64_t data_first, 
   SpaceMap space(data_first, end);
   Extent run;
   Status status;
-  const auto add_block = [&](std::uint64_t block) -> Status {
-    if (run.count != 0 && run.end() == block) {
-      ++run.count;
+  const auto add_run = [&](std::uint64_t first, std::uint64_t count) -> Status {
+    if (run.count != 0 && run.end() == first) {
+      run.count += count;
       return {};
     }
-    const Extent whole = std::exchange(run, Extent{block, 1});
+    const Extent whole = std::exchange(run, Extent{first, count});
     return space.take(whole);
+  };
+  const auto add_word = [&](std::uint64_t first, std::uint64_t word) -> Status {
+    if (word == UINT64_MAX) return add_run(first, 64);
+    while (word != 0) {
+      const auto skip = static_cast<std::uint64_t>(std::countr_zero(word));
+      const auto count = static_cast<std::uint64_t>(std::countr_one(word >> skip));
+      TRY_VOID(add_run(first + skip, count));
+      // Fewer than 64 in all: neither shift is out of range.
+      word &= ~(((std::uint64_t{1} << count) - 1) << skip);
+    }
+    return {};
   };
   const std::string end_key = kv::prefix_end(kRegionPrefix);
   TRY_VOID(reader.scan(kRegionPrefix, end_key, [&](std::string_view key, std::string_view value) {
@@ -217,8 +231,8 @@ Result<SpaceMap> load_space(const kv::Reader& reader, std::uint64_t data_first, 
       status = fail(Code::kCorrupt, "undecodable index row: region");
       return false;
     }
-    for (std::uint64_t i = 0; i < kRegionBlocks && status.has_value(); ++i) {
-      if (region->get(i)) status = add_block(*number * kRegionBlocks + i);
+    for (std::size_t i = 0; i < region->bits.size() && status.has_value(); ++i) {
+      status = add_word(*number * kRegionBlocks + 64 * i, region->bits[i]);
     }
     return status.has_value();
   }));
@@ -247,7 +261,8 @@ Task<Result<RecoveredStore>> recover(runtime::Runtime* runtime, io::BlockDevice*
   CO_TRY(JournalScan scan, scan_journal(std::as_const(ring).span(), superblock.salt, from));
   if (!scan.batches.empty()) {
     CO_TRY(store.dropped, co_await drop_unfinished(device, &scan.batches.back()));
-    // What was read may be in a cache only: it must not be lost after the index says that it is there.
+    // What was read may be in a cache only: it must not be lost after the index says that it is
+    // there.
     CO_TRY_VOID(co_await device->flush());
   }
   JournalPosition position = from;
@@ -265,8 +280,9 @@ Task<Result<RecoveredStore>> recover(runtime::Runtime* runtime, io::BlockDevice*
   CO_TRY(store.counters, load_counters(*kv));
   CO_TRY(store.space, load_space(*kv, store.data_first, device->size() / kBlockBytes));
   if (store.space.used_blocks() != store.counters.used_blocks) {
-    co_return fail(Code::kCorrupt, fmt::format("{} blocks are used but {} are counted",
-                                               store.space.used_blocks(), store.counters.used_blocks));
+    co_return fail(Code::kCorrupt,
+                   fmt::format("{} blocks are used but {} are counted", store.space.used_blocks(),
+                               store.counters.used_blocks));
   }
   co_return store;
 }

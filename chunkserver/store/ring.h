@@ -1,7 +1,8 @@
 // The journal's ring: where the next batch goes, and what a scan finds after a crash. Pure.
 //
-// A batch never wraps: where it does not fit before the end it starts at block 0. So a reader that stands
-// behind one batch finds the next one there or at block 0, and knows it by sequence, link, salt and CRC.
+// A batch never wraps: where it does not fit before the end it starts at block 0. So a reader that
+// stands behind one batch finds the next one there or at block 0, and knows it by sequence, link,
+// salt and CRC.
 #pragma once
 
 #include <deque>
@@ -41,9 +42,9 @@ struct JournalScan {
   std::vector<Batch> batches;  // after `from`, in order
   JournalPosition end;
 };
-// Reads the whole ring. The first batch that is not there whole ends the journal (torn tail): only the last
-// batch can be torn, because one is written at a time. A batch from beyond that end proves that the journal
-// was damaged afterwards: kCorrupt.
+// Reads the whole ring. The first batch that is not there whole ends the journal (torn tail): only
+// the last batch can be torn, because one is written at a time. A batch from beyond that end proves
+// that the journal was damaged afterwards: kCorrupt.
 Result<JournalScan> scan_journal(Bytes ring, std::uint64_t salt, const JournalPosition& from);
 
 }  // namespace cairn::chunkserver::store

@@ -32,8 +32,8 @@ struct PendingOp {
   std::vector<std::uint32_t> crcs;
   friend bool operator==(const PendingOp&, const PendingOp&) = default;
 };
-// An op that Resolve rolled forward. Remembered until the next epoch writes, so that a recovery that
-// is begun again finds the same answer.
+// An op that Resolve rolled forward. Remembered until the next epoch writes, so that a recovery
+// that is begun again finds the same answer.
 struct ForwardedOp {
   OpId op;
   std::uint32_t participants = 0;
@@ -41,9 +41,9 @@ struct ForwardedOp {
 };
 
 struct PieceRow {
-  FenceState fence;           // fence.exists is true
+  FenceState fence;  // fence.exists is true
   PieceFacts facts;
-  std::uint64_t blocks = 0;   // stored blocks of the settled state
+  std::uint64_t blocks = 0;            // stored blocks of the settled state
   std::vector<PendingOp> pending;      // by op
   std::vector<ForwardedOp> forwarded;  // by op
   friend bool operator==(const PieceRow&, const PieceRow&) = default;

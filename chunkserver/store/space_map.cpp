@@ -14,7 +14,8 @@ constexpr int kNextFitSteps = 16;
 
 }  // namespace
 
-SpaceMap::SpaceMap(std::uint64_t begin, std::uint64_t end) : begin_(begin), end_(begin), cursor_(begin) {
+SpaceMap::SpaceMap(std::uint64_t begin, std::uint64_t end)
+    : begin_(begin), end_(begin), cursor_(begin) {
   extend(end);
 }
 
@@ -119,8 +120,8 @@ Status SpaceMap::take(Extent extent) {
   auto it = by_start_.upper_bound(extent.first);
   const bool found = it != by_start_.begin() && (--it, extent.first < it->first + it->second);
   if (!found || extent.end() > it->first + it->second) {
-    return fail(Code::kCorrupt, fmt::format("{} + {} is used twice or outside [{}, {})", extent.first,
-                                            extent.count, begin_, end_));
+    return fail(Code::kCorrupt, fmt::format("{} + {} is used twice or outside [{}, {})",
+                                            extent.first, extent.count, begin_, end_));
   }
   const Extent whole{it->first, it->second};
   remove(it);

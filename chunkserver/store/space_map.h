@@ -1,10 +1,12 @@
 // SpaceMap: which blocks of the data file are free. Pure.
 //
 // Owns:     the free extents, maximal (no two touch).
-// Promises: exact counts; allocate() gives one extent when one is long enough (near the last allocation
+// Promises: exact counts; allocate() gives one extent when one is long enough (near the last
+// allocation
 //           first, so that what is written together lies together), else as few as it can.
 // Limits:   memory grows with the number of free extents.
-// Errors:   kNoSpace. Freeing a free block and taking a used one are broken invariants of the caller: kCorrupt.
+// Errors:   kNoSpace. Freeing a free block and taking a used one are broken invariants of the
+// caller: kCorrupt.
 #pragma once
 
 #include <map>

@@ -39,7 +39,8 @@ TEST(PieceStore, ServesTheNewestPreparedStateAndHolesAsAbsent) {
   ASSERT_TRUE(world.open().has_value());
   const PieceId piece = piece_id(1);
   ASSERT_TRUE(put(world, make_prepare(piece, 1, op_id(1, 1), {{0, 3}}, {10, 11, 12})).has_value());
-  ASSERT_TRUE(put(world, make_prepare(piece, 1, op_id(1, 2), {{1, 1}, {7, 1}}, {21, 27})).has_value());
+  ASSERT_TRUE(
+      put(world, make_prepare(piece, 1, op_id(1, 2), {{1, 1}, {7, 1}}, {21, 27})).has_value());
   EXPECT_EQ(view(world, piece, 0, 10), (View{{0, 10}, {1, 21}, {2, 12}, {7, 27}}));
   testing::MadePrepare zero = make_prepare(piece, 1, op_id(1, 3), {}, {});
   zero.request.zeroes = {{0, 2}, {7, 100}};
@@ -73,7 +74,8 @@ TEST(PieceStore, DoesNotMakeAPieceThatWasLost) {
   testing::MadePrepare made = make_prepare(piece_id(1), 1, op_id(1, 1), {{0, 1}}, {1});
   made.request.create = false;
   EXPECT_EQ(put(world, std::move(made)).error().code(), Code::kPieceMissing);
-  EXPECT_EQ(world.loop().run(world.store().read(piece_id(1), {{0, 1}})).error().code(), Code::kPieceMissing);
+  EXPECT_EQ(world.loop().run(world.store().read(piece_id(1), {{0, 1}})).error().code(),
+            Code::kPieceMissing);
   EXPECT_EQ(world.store().status(piece_id(1)).error().code(), Code::kPieceMissing);
   EXPECT_TRUE(world.loop().run(world.store().remove(piece_id(1))).has_value());
 }
@@ -110,7 +112,8 @@ TEST(PieceStore, RecoveryAfterALostWriterEndsTheSameHoweverOftenItIsBegun) {
   // The old writer is fenced, the seal can be repeated.
   EXPECT_EQ(put(world, make_prepare(piece, 1, op_id(5, 5), {{0, 1}}, {1})).error().code(),
             Code::kStaleVersion);
-  EXPECT_EQ(world.loop().run(world.store().settle(piece, op_id(5, 9))).error().code(), Code::kStaleEpoch);
+  EXPECT_EQ(world.loop().run(world.store().settle(piece, op_id(5, 9))).error().code(),
+            Code::kStaleEpoch);
   EXPECT_EQ(seal(2, 6)->undecided, sealed->undecided);
   const auto resolve = [&](std::uint64_t version, std::uint64_t epoch) {
     std::vector<OpId> forward{op_id(5, 2), op_id(5, 4)};
@@ -120,7 +123,8 @@ TEST(PieceStore, RecoveryAfterALostWriterEndsTheSameHoweverOftenItIsBegun) {
   EXPECT_EQ(resolve(3, 6).error().code(), Code::kRefusedForSafety);
   ASSERT_TRUE(resolve(2, 6).has_value());
   EXPECT_EQ(view(world, piece, 0, 10), (View{{1, 101}, {2, 102}, {4, 104}}));
-  // The master died and begins again: what was rolled forward is still held, what was dropped is not.
+  // The master died and begins again: what was rolled forward is still held, what was dropped is
+  // not.
   const Result<SealAnswer> again = seal(3, 7);
   EXPECT_EQ(again->undecided, (std::vector<UndecidedOp>{{op_id(5, 2), 7}, {op_id(5, 4), 7}}));
   ASSERT_TRUE(resolve(3, 7).has_value());
@@ -158,7 +162,8 @@ TEST(PieceStore, RefusesWhatDoesNotFitBeforeAnythingIsWritten) {
   next.request.settled_below = OpSeq(seq);
   ASSERT_TRUE(put(world, std::move(next)).has_value());
   EXPECT_EQ(world.store().statistics().free_bytes, 50 * kBlockBytes);
-  EXPECT_TRUE(put(world, make_prepare(piece_id(1), 1, op_id(1, ++seq), {{0, 2}}, {1, 2})).has_value());
+  EXPECT_TRUE(
+      put(world, make_prepare(piece_id(1), 1, op_id(1, ++seq), {{0, 2}}, {1, 2})).has_value());
   ASSERT_TRUE(world.loop().run(world.store().remove(piece_id(1))).has_value());
   EXPECT_EQ(world.store().statistics().free_bytes, room * kBlockBytes);
   EXPECT_TRUE(world.store().check_consistency().has_value());
@@ -175,7 +180,8 @@ TEST(PieceStore, ObeysItsSizeLimit) {
 Task<void> overwrite(PieceStore* store, std::uint64_t rounds, std::uint64_t* done) {
   for (std::uint64_t seq = 1; seq <= rounds; ++seq) {
     std::vector<std::uint64_t> values(16, seq);
-    testing::MadePrepare made = make_prepare(piece_id(1), 1, op_id(1, seq), {{0, 16}}, std::move(values));
+    testing::MadePrepare made =
+        make_prepare(piece_id(1), 1, op_id(1, seq), {{0, 16}}, std::move(values));
     made.request.settled_below = OpSeq(seq);
     PrepareRequest request = std::move(made.request);
     const Status status = co_await store->prepare(std::move(request), std::move(made.body));
@@ -185,8 +191,8 @@ Task<void> overwrite(PieceStore* store, std::uint64_t rounds, std::uint64_t* don
     ++*done;
   }
 }
-Task<void> read_on(runtime::Runtime* runtime, PieceStore* store, const std::uint64_t* done, std::uint64_t rounds,
-                   std::uint64_t* checked) {
+Task<void> read_on(runtime::Runtime* runtime, PieceStore* store, const std::uint64_t* done,
+                   std::uint64_t rounds, std::uint64_t* checked) {
   std::uint64_t last = 0;
   while (*done < rounds) {
     co_await yield_turn(*runtime);
@@ -198,17 +204,20 @@ Task<void> read_on(runtime::Runtime* runtime, PieceStore* store, const std::uint
       continue;
     }
     // Every read sees one whole op, never an older one than was acknowledged.
-    const std::optional<std::uint64_t> value = testing::value_of(answer->bytes.span().first(kBlockBytes));
+    const std::optional<std::uint64_t> value =
+        testing::value_of(answer->bytes.span().first(kBlockBytes));
     EXPECT_TRUE(value.has_value());
     for (std::size_t i = 1; i < 16; ++i) {
-      EXPECT_EQ(testing::value_of(answer->bytes.span().subspan(i * kBlockBytes, kBlockBytes)), value);
+      EXPECT_EQ(testing::value_of(answer->bytes.span().subspan(i * kBlockBytes, kBlockBytes)),
+                value);
     }
     EXPECT_GE(value.value_or(0), std::max(acknowledged, last));
     last = value.value_or(0);
     ++*checked;
   }
 }
-Task<void> overwrite_and_read(runtime::Runtime* runtime, PieceStore* store, std::uint64_t* checked) {
+Task<void> overwrite_and_read(runtime::Runtime* runtime, PieceStore* store,
+                              std::uint64_t* checked) {
   constexpr std::uint64_t kRounds = 500;
   std::uint64_t done = 0;
   runtime::TaskGroup group(*runtime);
@@ -219,7 +228,8 @@ Task<void> overwrite_and_read(runtime::Runtime* runtime, PieceStore* store, std:
 
 TEST(PieceStore, ReadsBesideOverwritesOnANearlyFullDiskSeeWholeOps) {
   // Room for a few ops only: freed blocks are used again at once.
-  StoreWorld world({.disk_bytes = 2_MiB, .grow_bytes = 64_KiB, .size_bytes = (256 + 32 + 56) * kBlockBytes});
+  StoreWorld world(
+      {.disk_bytes = 2_MiB, .grow_bytes = 64_KiB, .size_bytes = (256 + 32 + 56) * kBlockBytes});
   ASSERT_TRUE(world.open().has_value());
   std::uint64_t checked = 0;
   world.loop().run(overwrite_and_read(&world.loop(), &world.store(), &checked));
@@ -234,7 +244,8 @@ TEST(PieceStore, AFullJournalWaitsForACheckpointAndGoesOn) {
   ASSERT_TRUE(world.open().has_value());
   const std::uint64_t flushes = world.kv().flushes();
   for (std::uint64_t seq = 1; seq <= 200; ++seq) {
-    ASSERT_TRUE(put(world, make_prepare(piece_id(1), 1, op_id(1, seq), {{seq, 1}}, {seq})).has_value());
+    ASSERT_TRUE(
+        put(world, make_prepare(piece_id(1), 1, op_id(1, seq), {{seq, 1}}, {seq})).has_value());
     EXPECT_LE(world.store().statistics().journal_blocks_used, 32U);
   }
   EXPECT_GT(world.kv().flushes(), flushes + 5);
@@ -268,7 +279,8 @@ TEST(PieceStore, ManyOpsShareOneFlush) {
 TEST(PieceStore, WrongBytesAreNeverServed) {
   StoreWorld world({});
   ASSERT_TRUE(world.open().has_value());
-  ASSERT_TRUE(put(world, make_prepare(piece_id(1), 1, op_id(1, 1), {{0, 4}}, {1, 2, 3, 4})).has_value());
+  ASSERT_TRUE(
+      put(world, make_prepare(piece_id(1), 1, op_id(1, 1), {{0, 4}}, {1, 2, 3, 4})).has_value());
   const DiskOffset second((world.store().recovered().data_first + 1) * kBlockBytes);
   ASSERT_TRUE(world.disk().rot(second, 7));
   EXPECT_EQ(world.loop().run(world.store().read(piece_id(1), {{0, 4}})).error().code(),
@@ -288,7 +300,8 @@ TEST(PieceStore, IsFencedWhenTheDiskFails) {
   ASSERT_TRUE(world.store().failure().has_value());
   EXPECT_EQ(put(world, make_prepare(piece_id(1), 1, op_id(1, 3), {{0, 1}}, {3})).error().code(),
             Code::kDiskFailed);
-  EXPECT_EQ(world.loop().run(world.store().read(piece_id(1), {{0, 1}})).error().code(), Code::kDiskFailed);
+  EXPECT_EQ(world.loop().run(world.store().read(piece_id(1), {{0, 1}})).error().code(),
+            Code::kDiskFailed);
   EXPECT_EQ(world.loop().run(world.store().remove(piece_id(1))).error().code(), Code::kDiskFailed);
   EXPECT_FALSE(world.close().has_value());
 }
@@ -314,7 +327,8 @@ TEST(Recovery, RefusesDamagedOrForeignParts) {
   world.kv().set_self_flush_per_mille(0);
   ASSERT_TRUE(world.open().has_value());
   for (std::uint64_t seq = 1; seq <= 3; ++seq) {
-    ASSERT_TRUE(put(world, make_prepare(piece_id(1), 1, op_id(1, seq), {{seq, 1}}, {seq})).has_value());
+    ASSERT_TRUE(
+        put(world, make_prepare(piece_id(1), 1, op_id(1, seq), {{seq, 1}}, {seq})).has_value());
   }
   world.crash(1);
   // The first of three batches is damaged: the journal may not be taken as ending there.

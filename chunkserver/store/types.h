@@ -1,5 +1,5 @@
-// The words of the piece store: block ranges of a piece, extents of the disk, ids and facts of a write
-// op, and the limits that keep every decoder and every loop bounded.
+// The words of the piece store: block ranges of a piece, extents of the disk, ids and facts of a
+// write op, and the limits that keep every decoder and every loop bounded.
 #pragma once
 
 #include <cstdint>

@@ -34,7 +34,8 @@ std::optional<Code> PieceModel::apply(const ModelPrepare& call) {
   }
   version_ = std::max(version_, call.version);
   epoch_ = std::max(epoch_, call.op.first);
-  const std::uint64_t below = std::min(std::max<std::uint64_t>(call.settled_below, 1), call.op.second);
+  const std::uint64_t below =
+      std::min(std::max<std::uint64_t>(call.settled_below, 1), call.op.second);
   raise_mark({call.op.first, below});
   pending_.emplace(call.op, call);
   return std::nullopt;

@@ -1,5 +1,5 @@
-// PieceModel: what one piece should be, told in the plainest way: maps of block -> value. An independent
-// second opinion on fence, index and overlay.
+// PieceModel: what one piece should be, told in the plainest way: maps of block -> value. An
+// independent second opinion on fence, index and overlay.
 #pragma once
 
 #include <map>

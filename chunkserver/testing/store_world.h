@@ -1,4 +1,5 @@
-// StoreWorld: one PieceStore on a SimDisk and a MemKv that survive it, for tests: open, crash, open again.
+// StoreWorld: one PieceStore on a SimDisk and a MemKv that survive it, for tests: open, crash, open
+// again.
 #pragma once
 
 #include <memory>
@@ -10,12 +11,14 @@
 
 namespace cairn::chunkserver::testing {
 
-// RocksDB may flush by itself after any write: so does this one, by chance. It lies on `disk`: when the power
-// of that is cut nothing reaches it any more.
+// RocksDB may flush by itself after any write: so does this one, by chance. It lies on `disk`: when
+// the power of that is cut nothing reaches it any more.
 class RestlessKv final : public kv::Kv {
  public:
   RestlessKv(const io::SimDisk& disk, std::uint64_t seed) : disk_(disk), prng_(seed) {}
-  Result<std::optional<std::string>> get(std::string_view key) const override { return below_.get(key); }
+  Result<std::optional<std::string>> get(std::string_view key) const override {
+    return below_.get(key);
+  }
   Status scan(std::string_view begin, std::string_view end, const Visit& visit) const override {
     return below_.scan(begin, end, visit);
   }
@@ -51,7 +54,8 @@ class StoreWorld {
   Status open();
   // Ends the store in order.
   Status close();
-  // Ends what is left of the store after the disk was cut off, and forgets what the Kv had not flushed.
+  // Ends what is left of the store after the disk was cut off, and forgets what the Kv had not
+  // flushed.
   void bury();
   void crash(std::uint64_t seed);
   bool is_open() const { return store_ != nullptr; }

@@ -1,4 +1,5 @@
-// VirtualLoop: a Runtime on virtual time in one thread, for tests. Runs tasks to their end in no time.
+// VirtualLoop: a Runtime on virtual time in one thread, for tests. Runs tasks to their end in no
+// time.
 #pragma once
 
 #include <deque>
@@ -27,7 +28,8 @@ class VirtualLoop final : public runtime::Runtime {
   void cancel(runtime::TimerId timer) override {
     const auto it = due_.find(timer);
     if (it == due_.end()) {
-      std::erase_if(ready_, [timer](const Ready& ready) { return timer != 0 && ready.timer == timer; });
+      std::erase_if(ready_,
+                    [timer](const Ready& ready) { return timer != 0 && ready.timer == timer; });
       return;
     }
     timers_.erase({it->second, timer});

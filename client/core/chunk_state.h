@@ -49,6 +49,8 @@ struct ChunkState {
   std::set<OpSeq> undecided;
   OpSeq settled_told{1};  // the mark that all chunk servers were told
   Instant last_op;
+  Instant
+      hopeless_until;   // too few pieces answered for a whole read's time: do not wait again before
   runtime::Mutex lock;  // OpenChunk, DropPieces: one at a time
 
   OpSeq settled_below() const { return undecided.empty() ? next_seq : *undecided.begin(); }

@@ -17,6 +17,8 @@ constexpr Duration kSlowRead = 1500ms;  // then it is read around, if that is po
 constexpr Duration kAttempt = 8s;       // when it is not
 constexpr Duration kRetryFirst = 50ms;
 constexpr Duration kRetryMost = 1s;
+// After a read waited for its whole time in vain, the next ones try once.
+constexpr Duration kHopelessFor = 10s;
 constexpr std::uint64_t kSpanBlocksMax = limits::kReadBytesMax / kBlockBytes;
 
 unsigned count_of(PieceMask mask) { return static_cast<unsigned>(std::popcount(mask)); }
@@ -144,13 +146,22 @@ Task<void> Reader::read_span(InodePtr inode, Span span, StripeLock lock, Deadlin
   Backoff backoff(kRetryFirst, kRetryMost);
   for (;;) {
     *result = co_await try_span(inode, span, lock, deadline);
-    if (result->has_value()) co_return;
+    if (result->has_value()) {
+      span.chunk->hopeless_until = Instant();
+      co_return;
+    }
     if (inode->serial != serial) {
       *result = fail(Code::kLeaseExpired, "the lease ended during a read");
       co_return;
     }
     const Instant again = runtime_.after(backoff.next(runtime_.random()));
-    if (result->error().code() == Code::kCancelled || again >= deadline) co_return;
+    if (result->error().code() == Code::kCancelled) co_return;
+    // The kernel asks several times for one read (read-ahead, then the page): only the first waits.
+    if (runtime_.now() < span.chunk->hopeless_until) co_return;
+    if (again >= deadline) {
+      span.chunk->hopeless_until = runtime_.after(kHopelessFor);
+      co_return;
+    }
     co_await runtime::sleep_until(runtime_, again);
     const Status refreshed = co_await map_.refresh(inode, span.chunk, deadline);
     ignore(refreshed, "the old map may still do");

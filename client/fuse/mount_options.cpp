@@ -273,7 +273,8 @@ std::string_view mount_usage() {
   in /etc/fstab:  cairn://stor1 /mnt/stor1 fuse.cairn rw,nosuid,nodev 0 0
 
   -c, --cluster NAME     the cluster, known from /etc/cairn/clusters/NAME (cairn -c NAME auth-node)
-  -o OPT[,OPT...]        ro, nosuid, nodev, noexec, noatime, ... and the words below without their dashes
+  -o OPT[,OPT...]        ro, nosuid, nodev, noexec, noatime, ... and the words below
+                         without their dashes
   -f, --foreground       stay in the foreground; log to stderr
   -l, --log FILE         log there ("journald": the journal)
   -v, --verbose          log more
@@ -286,8 +287,8 @@ std::string_view mount_usage() {
   -V, --version          -h, --help
 
 Ends when it is unmounted (umount DIR, fusermount3 -u DIR) or gets SIGTERM.
-Exit codes: 0 mounted, 1 failed, 2 wrong usage, 3 no such cluster or directory, 5 cluster not reachable,
-6 not authenticated.
+Exit codes: 0 mounted, 1 failed, 2 wrong usage, 3 no such cluster or directory,
+5 cluster not reachable, 6 not authenticated.
 )";
 }
 

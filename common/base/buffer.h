@@ -1,6 +1,7 @@
 // Buffer: owned bytes, aligned to 4 KiB so that O_DIRECT and SIMD can use them in place.
 //
-// Owns:     `capacity` bytes, shared by reference count among its slices; copying a Buffer copies no
+// Owns:     `capacity` bytes, shared by reference count among its slices; copying a Buffer copies
+//           no
 //           bytes. The count is atomic: slices may be dropped on any thread.
 // Promises: data() of a fresh buffer is 4 KiB-aligned; bytes are uninitialised unless zeroed.
 // Requires: writers know that nobody else holds a slice they would disturb.

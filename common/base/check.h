@@ -1,4 +1,5 @@
-// CHECK family: assertions that stay on in every build. A broken invariant ends the process at once,
+// CHECK family: assertions that stay on in every build. A broken invariant ends the process at
+// once,
 // printing the expression, both operands and the place: going on with wrong state could lose data.
 // Operating errors and bad bytes from disk or wire are never assertions; they are a Result.
 // DCHECK is for hot loops and vanishes under NDEBUG.
@@ -20,11 +21,14 @@ namespace cairn::base {
 
 template <class A, class B>
 std::string print_operands([[maybe_unused]] const A& a, [[maybe_unused]] const B& b) {
-  if constexpr (requires(std::ostringstream& o) { o << a << b; }) {
+  if constexpr (requires(std::ostringstream & o) { o << a << b; }) {
     std::ostringstream out;
     out << "(" << a << " vs " << b << ")";
     return out.str();
-  } else if constexpr (requires { a.raw(); b.raw(); }) {
+  } else if constexpr (requires {
+                         a.raw();
+                         b.raw();
+                       }) {
     return print_operands(a.raw(), b.raw());
   } else {
     return {};
@@ -33,19 +37,19 @@ std::string print_operands([[maybe_unused]] const A& a, [[maybe_unused]] const B
 
 }  // namespace cairn::base
 
-#define CAIRN_CHECK_OP(a, b, op)                                                         \
-  do {                                                                                   \
-    const auto& cairn_a = (a);                                                           \
-    const auto& cairn_b = (b);                                                           \
-    if (!(cairn_a op cairn_b)) [[unlikely]]                                              \
-      ::cairn::base::check_failed(__FILE__, __LINE__, #a " " #op " " #b,                 \
-                                  ::cairn::base::print_operands(cairn_a, cairn_b));      \
+#define CAIRN_CHECK_OP(a, b, op)                                                    \
+  do {                                                                              \
+    const auto& cairn_a = (a);                                                      \
+    const auto& cairn_b = (b);                                                      \
+    if (!(cairn_a op cairn_b)) [[unlikely]]                                         \
+      ::cairn::base::check_failed(__FILE__, __LINE__, #a " " #op " " #b,            \
+                                  ::cairn::base::print_operands(cairn_a, cairn_b)); \
   } while (false)
 
-#define CHECK(cond)                                                            \
-  do {                                                                         \
-    if (!(cond)) [[unlikely]]                                                  \
-      ::cairn::base::check_failed(__FILE__, __LINE__, #cond, std::string());   \
+#define CHECK(cond)                                                          \
+  do {                                                                       \
+    if (!(cond)) [[unlikely]]                                                \
+      ::cairn::base::check_failed(__FILE__, __LINE__, #cond, std::string()); \
   } while (false)
 #define CHECK_EQ(a, b) CAIRN_CHECK_OP(a, b, ==)
 #define CHECK_NE(a, b) CAIRN_CHECK_OP(a, b, !=)

@@ -8,14 +8,15 @@
 namespace cairn::limits {
 
 // Codes.
-inline constexpr unsigned kDataPiecesMax = 17;     // design: 1+0 .. 17+4
+inline constexpr unsigned kDataPiecesMax = 17;  // design: 1+0 .. 17+4
 inline constexpr unsigned kParityPiecesMax = 4;
-inline constexpr unsigned kReplicasMax = 15;       // guide V3.5.1-2
-inline constexpr unsigned kPiecesPerChunkMax = 21; // 17 + 4
+inline constexpr unsigned kReplicasMax = 15;        // guide V3.5.1-2
+inline constexpr unsigned kPiecesPerChunkMax = 21;  // 17 + 4
 
 // Layout defaults; both are stored per file, so changing a default never moves old data.
-inline constexpr ByteCount kCellBytesDefault = 1_MiB;   // the guide's piece size
-inline constexpr ByteCount kPieceBytesDefault = 64_MiB; // what one piece of one chunk holds at most
+inline constexpr ByteCount kCellBytesDefault = 1_MiB;  // the guide's piece size
+inline constexpr ByteCount kPieceBytesDefault =
+    64_MiB;  // what one piece of one chunk holds at most
 inline constexpr ByteCount kFileBytesMax = 1ULL << 62;
 
 // Namespace.
@@ -42,7 +43,7 @@ inline constexpr ByteCount kLogSegmentBytes = 64_MiB;
 inline constexpr std::size_t kEventsKeptMax = 10'000;
 
 // Chunk server.
-inline constexpr ByteCount kPrepareBytesMax = 4_MiB;   // one PREPARE of one piece
-inline constexpr ByteCount kReadBytesMax = 4_MiB;      // one READ of one piece
+inline constexpr ByteCount kPrepareBytesMax = 4_MiB;  // one PREPARE of one piece
+inline constexpr ByteCount kReadBytesMax = 4_MiB;     // one READ of one piece
 
 }  // namespace cairn::limits

@@ -1,5 +1,7 @@
-// Result<T>: a T or an Error. TRY / TRY_VOID and their CO_ twins are the only control-flow macros in
-// the tree: they return the error to the caller, or declare the value. Declare-or-return form, since
+// Result<T>: a T or an Error. TRY / TRY_VOID and their CO_ twins are the only control-flow macros
+// in
+// the tree: they return the error to the caller, or declare the value. Declare-or-return form,
+// since
 // statement expressions are broken inside g++ coroutines.
 //
 //   TRY(const Encoding encoding, Encoding::parse(text));
@@ -20,9 +22,8 @@ using Result = std::expected<T, Error>;
 using Status = Result<void>;
 
 // fail(Code::kNoSpace, "...") converts to any Result<T>.
-inline std::unexpected<Error> fail(
-    Code code, std::string message = {},
-    std::source_location where = std::source_location::current()) {
+inline std::unexpected<Error> fail(Code code, std::string message = {},
+                                   std::source_location where = std::source_location::current()) {
   return std::unexpected<Error>(Error(code, std::move(message), where));
 }
 inline std::unexpected<Error> fail(Error error) { return std::unexpected<Error>(std::move(error)); }
@@ -36,8 +37,8 @@ void ignore(const Result<T>&, const char* /*reason*/) {}
 #define CAIRN_CONCAT_(a, b) a##b
 #define CAIRN_CONCAT(a, b) CAIRN_CONCAT_(a, b)
 
-#define CAIRN_TRY_(ret, tmp, decl, ...)                          \
-  auto tmp = (__VA_ARGS__);                                      \
+#define CAIRN_TRY_(ret, tmp, decl, ...)                            \
+  auto tmp = (__VA_ARGS__);                                        \
   if (!tmp.has_value()) ret ::cairn::fail(std::move(tmp).error()); \
   decl = std::move(tmp).value()
 

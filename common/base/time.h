@@ -22,9 +22,15 @@ class Instant {
   static constexpr Instant from_nanos(std::int64_t nanos) { return Instant(nanos); }
   constexpr std::int64_t nanos() const { return nanos_; }
   friend constexpr auto operator<=>(Instant, Instant) = default;
-  friend constexpr Instant operator+(Instant a, Duration d) { return Instant(a.nanos_ + d.count()); }
-  friend constexpr Instant operator-(Instant a, Duration d) { return Instant(a.nanos_ - d.count()); }
-  friend constexpr Duration operator-(Instant a, Instant b) { return Duration(a.nanos_ - b.nanos_); }
+  friend constexpr Instant operator+(Instant a, Duration d) {
+    return Instant(a.nanos_ + d.count());
+  }
+  friend constexpr Instant operator-(Instant a, Duration d) {
+    return Instant(a.nanos_ - d.count());
+  }
+  friend constexpr Duration operator-(Instant a, Instant b) {
+    return Duration(a.nanos_ - b.nanos_);
+  }
   static constexpr Instant infinite() { return Instant(INT64_MAX / 2); }
 
  private:

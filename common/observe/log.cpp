@@ -9,10 +9,14 @@ namespace {
 
 spdlog::level::level_enum to_level(Severity severity) {
   switch (severity) {
-    case Severity::kDebug: return spdlog::level::debug;
-    case Severity::kInfo: return spdlog::level::info;
-    case Severity::kWarning: return spdlog::level::warn;
-    case Severity::kError: return spdlog::level::err;
+    case Severity::kDebug:
+      return spdlog::level::debug;
+    case Severity::kInfo:
+      return spdlog::level::info;
+    case Severity::kWarning:
+      return spdlog::level::warn;
+    case Severity::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -59,7 +63,9 @@ class NullLog final : public Log {
 
 }  // namespace
 
-std::unique_ptr<Log> make_log(const LogOptions& options) { return std::make_unique<SpdLog>(options); }
+std::unique_ptr<Log> make_log(const LogOptions& options) {
+  return std::make_unique<SpdLog>(options);
+}
 std::unique_ptr<Log> make_null_log() { return std::make_unique<NullLog>(); }
 
 }  // namespace cairn::observe

@@ -19,7 +19,8 @@ class Log {
 
   template <class... Args>
   void debug(fmt::format_string<Args...> format, Args&&... args) {
-    if (enabled(Severity::kDebug)) write(Severity::kDebug, fmt::format(format, std::forward<Args>(args)...));
+    if (enabled(Severity::kDebug))
+      write(Severity::kDebug, fmt::format(format, std::forward<Args>(args)...));
   }
   template <class... Args>
   void info(fmt::format_string<Args...> format, Args&&... args) {
@@ -38,8 +39,8 @@ class Log {
 enum class LogTarget { kStderr, kFile, kJournald };
 struct LogOptions {
   LogTarget target = LogTarget::kStderr;
-  std::string file;          // kFile
-  std::string name;          // "csd 1025": stands in every line
+  std::string file;  // kFile
+  std::string name;  // "csd 1025": stands in every line
   Severity minimum = Severity::kInfo;
 };
 // spdlog behind it. Journald: lines with the "<priority>" prefix of sd-daemon(3) on stderr.

@@ -75,7 +75,8 @@ WallTime AsioRuntime::wall_now() const {
                       .count());
 }
 
-// xorshift128+ seeded by the system: unpredictable enough for nonces of retries; secrets use OpenSSL.
+// xorshift128+ seeded by the system: unpredictable enough for nonces of retries; secrets use
+// OpenSSL.
 std::uint64_t AsioRuntime::random() {
   std::uint64_t s1 = impl_->state[0];
   const std::uint64_t s0 = impl_->state[1];

@@ -41,7 +41,8 @@ class Completion {
     return true;
   }
   void set_from_any_thread(T value) {
-    state_->runtime.post([copy = *this, v = std::move(value)]() mutable { copy.set(std::move(v)); });
+    state_->runtime.post(
+        [copy = *this, v = std::move(value)]() mutable { copy.set(std::move(v)); });
   }
   bool is_set() const { return state_->value.has_value(); }
 
@@ -49,9 +50,7 @@ class Completion {
   auto wait() { return Awaiter{state_}; }
 
   // Awaits the value until `deadline`; nullopt when it passed first.
-  auto wait_until(Deadline deadline) {
-    return TimedAwaiter{state_, deadline};
-  }
+  auto wait_until(Deadline deadline) { return TimedAwaiter{state_, deadline}; }
 
  private:
   static void wake(const std::shared_ptr<State>& state) {

@@ -73,7 +73,8 @@ TEST(Completion, TimesOutOrDelivers) {
   EXPECT_EQ(early, 7);
 }
 
-Task<void> take(Runtime* runtime, Semaphore* semaphore, std::uint64_t n, std::vector<std::uint64_t>* order) {
+Task<void> take(Runtime* runtime, Semaphore* semaphore, std::uint64_t n,
+                std::vector<std::uint64_t>* order) {
   const Semaphore::Permit permit = co_await semaphore->acquire(n);
   order->push_back(n);
   co_await sleep_for(*runtime, 1ms);
@@ -81,7 +82,8 @@ Task<void> take(Runtime* runtime, Semaphore* semaphore, std::uint64_t n, std::ve
 Task<void> contend(Runtime* runtime, std::vector<std::uint64_t>* order) {
   Semaphore semaphore(*runtime, 10);
   TaskGroup group(*runtime);
-  for (const std::uint64_t n : {8U, 9U, 1U, 100U, 2U}) group.spawn(take(runtime, &semaphore, n, order));
+  for (const std::uint64_t n : {8U, 9U, 1U, 100U, 2U})
+    group.spawn(take(runtime, &semaphore, n, order));
   co_await group.join();
   EXPECT_EQ(semaphore.available(), 10U);
 }

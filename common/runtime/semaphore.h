@@ -1,4 +1,5 @@
-// Semaphore: an async budget in bytes or operations, first come first served. Mutex: a budget of one.
+// Semaphore: an async budget in bytes or operations, first come first served. Mutex: a budget of
+//            one.
 //
 // Promises: waiters are granted in order; a large request is not overtaken by small ones.
 // Requires: the loop thread; the object outlives its permits and its waiters.

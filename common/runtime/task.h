@@ -3,12 +3,15 @@
 // from ordinary code.
 //
 // Requires: one thread (a Task is resumed on the loop of the Runtime it uses).
-// Promises: a child that finishes without suspending costs no stack: loops over ready tasks are flat
+// Promises: a child that finishes without suspending costs no stack: loops over ready tasks are
+//           flat
 //           in every build type, also where the compiler does not make tail calls.
-// Errors:   nothing throws; an exception that escapes a coroutine body is a bug and ends the process.
+// Errors:   nothing throws; an exception that escapes a coroutine body is a bug and ends the
+//           process.
 //
 // Safety card (g++ 12): parameters by value; no capturing-lambda coroutines; no lock and no unnamed
-// temporary with a destructor across co_await; what was checked before a suspension is unchecked after.
+// temporary with a destructor across co_await; what was checked before a suspension is unchecked
+// after.
 #pragma once
 
 #include <coroutine>
@@ -27,7 +30,8 @@ namespace detail {
 
 struct PromiseBase {
   std::coroutine_handle<> continuation;
-  // True while the awaiter is still inside await_suspend: the child then returns instead of resuming.
+  // True while the awaiter is still inside await_suspend: the child then returns instead of
+  // resuming.
   bool starting = false;
   bool done = false;
 
@@ -53,10 +57,8 @@ struct Promise : PromiseBase {
   std::optional<T> value;
   Task<T> get_return_object();
   template <class U>
-    requires std::convertible_to<U&&, T>
-  void return_value(U&& result) {
-    value.emplace(std::forward<U>(result));
-  }
+  requires std::convertible_to<U&&, T>
+  void return_value(U&& result) { value.emplace(std::forward<U>(result)); }
   T take() { return std::move(*value); }
 };
 

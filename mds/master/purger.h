@@ -23,7 +23,8 @@ class Purger {
   static Task<void> run(Purger* self);
   // There may be something to do: now.
   void poke();
-  // There may be something to do: at the next step(). A sweep passes the deleted rows of all it removed
+  // There may be something to do: at the next step(). A sweep passes the deleted rows of all it
+  // removed
   // before, so one a second serves a thousand unlinks better than one each.
   void want() { wanted_ = true; }
   void step() {

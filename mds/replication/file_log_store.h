@@ -1,7 +1,8 @@
 // FileLogStore: the log as segment files REPO/log/%016x.log (named by their first slot).
 //
 // Owns:     the directory, a thread that writes: one write and one fdatasync a batch. Space is
-//           written with zeros ahead, so that a flush seldom has to change the filesystem's own tables.
+//           written with zeros ahead, so that a flush seldom has to change the filesystem's own
+//           tables.
 // Promises: a torn tail of the last segment is cut when opened; a gap or damage anywhere else is
 //           kCorrupt.
 // Requires: the loop thread; the object outlives the appends it was given.

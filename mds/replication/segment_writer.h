@@ -1,7 +1,9 @@
 // SegmentWriter: appends to one segment file in whole 4 KiB blocks, past the page cache.
 //
-// Buffered small writes into pages that were zeroed ahead in large folios make every flush write the whole
-// folio (up to 1 MiB for 200 bytes, measured on ext4, Linux 6.18). So the tail block is kept in memory and
+// Buffered small writes into pages that were zeroed ahead in large folios make every flush write
+// the whole
+// folio (up to 1 MiB for 200 bytes, measured on ext4, Linux 6.18). So the tail block is kept in
+// memory and
 // written again, with the same bytes in front, by each append: a torn block keeps its old records.
 //
 // Owns:     the descriptor. Promises: append() ends after the bytes are durable.
@@ -26,10 +28,12 @@ class SegmentWriter {
   ~SegmentWriter();
 
   // A new, empty file. The caller makes its name durable.
-  static Result<SegmentWriter> create(const std::filesystem::path& path, ByteCount zero_ahead_bytes);
-  // Goes on at `end`; everything in front is made durable first, everything behind is cut off if `torn`.
-  static Result<SegmentWriter> resume(const std::filesystem::path& path, std::uint64_t end, bool torn,
+  static Result<SegmentWriter> create(const std::filesystem::path& path,
                                       ByteCount zero_ahead_bytes);
+  // Goes on at `end`; everything in front is made durable first, everything behind is cut off if
+  // `torn`.
+  static Result<SegmentWriter> resume(const std::filesystem::path& path, std::uint64_t end,
+                                      bool torn, ByteCount zero_ahead_bytes);
 
   Status append(std::string_view bytes);
   bool is_open() const { return fd_ >= 0; }

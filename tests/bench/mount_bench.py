@@ -3,10 +3,10 @@
 
   tests/bench/mount_bench.py NAME=DIR [NAME=DIR ...] [--runs 3] [--size-mib 2048] [--remount CMD]
 
-For each directory, in turn and repeated `--runs` times (medians are printed): sequential write with a
-closing fsync and sequential cold read by fio (1 MiB blocks), 4 KiB write + fsync latency, and
-create / stat / unlink rates of one thread. CPU seconds are those of the whole machine during the
-measurement, so daemons and the FUSE client count. Needs root (drops the page cache) and fio.
+For each directory, in turn and repeated `--runs` times (medians are printed): sequential write
+with a closing fsync and sequential cold read by fio (1 MiB blocks), 4 KiB write + fsync latency,
+and create / stat / unlink rates of one thread. CPU seconds are those of the whole machine during
+the measurement, so daemons and the FUSE client count. Needs root (drops the page cache) and fio.
 `--remount NAME=CMD` runs CMD before cold reads of NAME.
 """
 import argparse

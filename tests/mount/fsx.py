@@ -3,8 +3,9 @@
 
     fsx.py [--seed N] [--ops N] [--files N] [--size BYTES] DIR [DIR2]      (or MOUNT and MOUNT2)
 
-Each operation is checked at once: every read, through either mount and any kind of descriptor, must give
-exactly the model's bytes. A failure prints the seed, the operation and the last operations of the file.
+Each operation is checked at once: every read, through either mount and any kind of descriptor, must
+give exactly the model's bytes. A failure prints the seed, the operation and the last operations
+of the file.
 """
 import argparse
 import mmap
@@ -58,7 +59,8 @@ class Fuzz:
         self.prng = prng
         self.limit = limit
         self.operations = [
-            (10, self.write), (4, self.append), (12, self.read), (3, self.truncate), (1, self.fsync),
+            (10, self.write), (4, self.append), (12, self.read), (3, self.truncate),
+            (1, self.fsync),
             (2, self.reopen), (3, self.read_fresh), (3, self.map_read), (3, self.map_write),
             (2, self.direct_write), (2, self.direct_read), (2, self.stat), (1, self.truncate_path),
             (1, self.open_truncating), (1, self.rename_over),
@@ -247,7 +249,8 @@ def main():
     for file in files:
         file.check(open(file.paths[-1], "rb").read(), 0, len(file.model) + 1, "at the end")
         file.close()
-    print(f"seed {arguments.seed}: {arguments.ops} operations through {len(mounts)} mount(s): 1 passed, "
+    print(f"seed {arguments.seed}: {arguments.ops} operations through {len(mounts)} mount(s): "
+          "1 passed, "
           f"0 failed")
     return 0
 

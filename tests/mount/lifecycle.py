@@ -289,7 +289,8 @@ def main():
             continue
         mount = Mount(sys.argv[1], count=2)
         # One of the two mounts ends by hand or with the process; the other must not keep it alive.
-        if function.__name__ in ("umount_ends_the_process", "busy_mount_is_not_unmounted_by_umount"):
+        if function.__name__ in ("umount_ends_the_process",
+                                 "busy_mount_is_not_unmounted_by_umount"):
             umount(mount.directories[1])
         try:
             function(mount)

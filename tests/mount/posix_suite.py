@@ -3,7 +3,8 @@
 
     posix_suite.py DIR [PATTERN]      (or MOUNT=DIR in the environment)
 
-Prints one line a case and "N passed, N failed"; exit code 1 when a case failed. DIR may be any directory:
+Prints one line a case and "N passed, N failed"; exit code 1 when a case failed. DIR may be any
+directory:
 a local file system proves that the cases themselves are right.
 """
 import ctypes
@@ -232,7 +233,8 @@ def long_and_odd_names(d):
     equal(os.listdir(d), [name])
     raises(errno.ENAMETOOLONG, os.open, f"{d}/{'n' * 256}", os.O_CREAT | os.O_WRONLY)
     os.unlink(f"{d}/{name}")
-    for odd in (b"with space", b"new\nline", b"\xff\xfe not utf-8", "grüße".encode(), b"-rf", b"..."):
+    for odd in (b"with space", b"new\nline", b"\xff\xfe not utf-8", "grüße".encode(), b"-rf",
+                b"..."):
         path = os.path.join(d.encode(), odd)
         write_file(path, odd)
         equal(read_file(path), odd)
@@ -409,7 +411,8 @@ def times_move_with_changes(d):
     equal(third.st_mtime_ns, second.st_mtime_ns)
     expect(third.st_ctime_ns > second.st_ctime_ns, "chmod did not move ctime")
     write_file(f"{d}/g", b"")
-    expect(os.stat(d).st_mtime_ns > directory.st_mtime_ns, "create did not move the directory's mtime")
+    expect(os.stat(d).st_mtime_ns > directory.st_mtime_ns,
+           "create did not move the directory's mtime")
 
 
 # ---- bytes ----
@@ -576,7 +579,7 @@ def direct_writes_are_seen_by_cached_readers(d):
 
 @case
 def cached_readers_follow_a_direct_writer(d):
-    """A direct writer counts up; a reader through the page cache must never see a smaller number."""
+    """A direct writer counts up; a reader through the page cache never sees a smaller number."""
     write_file(f"{d}/f", bytes(4096))
     done = threading.Event()
     errors = []

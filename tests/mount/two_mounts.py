@@ -200,7 +200,7 @@ def concurrent_writers_of_disjoint_ranges(a, b):
 
 @case
 def writers_who_also_stat_do_not_stop_each_other(a, b):
-    """A stat by one turns the other's lease into a shared one while parts of its pages are being written."""
+    """A stat by one turns the other's lease into a shared one while its pages are being written."""
     write_file(f"{a}/f", bytes(400_000))
     begin = time.monotonic()
 
@@ -248,7 +248,7 @@ def readers_never_see_time_go_back(a, b):
 
 @case
 def completed_writes_are_always_seen(a, b):
-    """Ping-pong: each side waits, in a file, for the other's number and answers with the next one."""
+    """Ping-pong: each side waits, in a file, for the other's number and answers with the next."""
     write_file(f"{a}/f", bytes(16))
 
     def side(directory, mine, theirs):

@@ -24,7 +24,9 @@ class SimLog final : public observe::Log {
  public:
   SimLog(SimWorld& world) : world_(world), on_(std::getenv("CAIRN_SIM_LOG") != nullptr) {}
   void write(observe::Severity, const std::string& line) override {
-    if (on_) std::fprintf(stderr, "%.6f %s\n", static_cast<double>(world_.now().nanos()) / 1e9, line.c_str());
+    if (on_)
+      std::fprintf(stderr, "%.6f %s\n", static_cast<double>(world_.now().nanos()) / 1e9,
+                   line.c_str());
   }
   bool enabled(observe::Severity) const override { return on_; }
 
@@ -43,8 +45,10 @@ struct SimCluster::MdsLife {
         tasks(rt),
         master(rt, network, log, tables, store, std::move(options)),
         cluster(master),
-        admin(master, {.host = kMdsHost, .address = {"10.0.0.1", 2510}, .repository = "/sim",
-                       .usage = [] { return mds::service::ProcessUsage(); }}) {
+        admin(master,
+              {.host = kMdsHost, .address = {"10.0.0.1", 2510}, .repository = "/sim", .usage = [] {
+                 return mds::service::ProcessUsage();
+               }}) {
     (void)world;
     cluster.add_to(dispatcher);
     admin.add_to(dispatcher);
@@ -148,12 +152,13 @@ void SimCluster::start_mds() {
   options.settings.cluster_id = kClusterId;
   options.settings.credentials = credentials();
   options.settings.lease = options_.lease;
-  mds_ = std::make_shared<MdsLife>(world_, fabric_, *log_, tables_, store_, std::move(options), runtime);
+  mds_ = std::make_shared<MdsLife>(world_, fabric_, *log_, tables_, store_, std::move(options),
+                                   runtime);
   start_master(&mds_->master);
   mds::master::Master* master = &mds_->master;
-  auto listener = mds_->network.listen(session_door(), [master](std::unique_ptr<net::Stream> stream) {
-    master->accept(std::move(stream));
-  });
+  auto listener = mds_->network.listen(
+      session_door(),
+      [master](std::unique_ptr<net::Stream> stream) { master->accept(std::move(stream)); });
   CHECK(listener.has_value());
   mds_->listener = std::move(*listener);
   control_.open("mds", {&runtime, &mds_->dispatcher, &mds_->tasks});
@@ -185,7 +190,8 @@ Task<void> open_store(runtime::Runtime* runtime, CsStart start) {
   auto opened = co_await chunkserver::store::PieceStore::open(runtime, start.device, start.index,
                                                               start.log, options);
   if (!opened.has_value()) {
-    std::fprintf(stderr, "a chunk server cannot open its store: %s\n", opened.error().to_string().c_str());
+    std::fprintf(stderr, "a chunk server cannot open its store: %s\n",
+                 opened.error().to_string().c_str());
     std::abort();
   }
   *start.store = std::move(*opened);
@@ -202,8 +208,8 @@ void SimCluster::start_cs(unsigned index) {
   life->device = node.disk.attach(runtime);
   struct Starter {
     static Task<void> run(SimCluster* self, CsNode* cs, std::shared_ptr<CsLife> mine) {
-      Task<void> opening =
-          open_store(&mine->runtime, {mine->device.get(), &cs->index, self->log_.get(), &mine->store});
+      Task<void> opening = open_store(
+          &mine->runtime, {mine->device.get(), &cs->index, self->log_.get(), &mine->store});
       co_await opening;
       mine->service = std::make_unique<chunkserver::data::DataService>(*mine->store);
       mine->server = std::make_unique<chunkserver::data::DataServer>(
@@ -308,7 +314,8 @@ Result<Reply> SimCluster::ask_mds(const std::string& method, Request request) {
     }
   };
   runtime::TaskGroup group(admin_runtime_);
-  group.spawn(Asker::run(caller.get(), method, std::move(request), admin_runtime_.after(10s), &answer));
+  group.spawn(
+      Asker::run(caller.get(), method, std::move(request), admin_runtime_.after(10s), &answer));
   world_.run_until([&] { return group.running() == 0; }, 20s);
   CHECK(answer.has_value());
   return std::move(*answer);

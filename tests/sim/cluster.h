@@ -1,5 +1,7 @@
-// SimCluster: a whole Cairn in one thread: one MDS, some chunk servers, clients. The production objects of all
-// daemons over SimRuntime, SimNetwork, SimDisk, MemKv and MemLogStore. Every node can be killed and started again.
+// SimCluster: a whole Cairn in one thread: one MDS, some chunk servers, clients. The production
+// objects of all
+// daemons over SimRuntime, SimNetwork, SimDisk, MemKv and MemLogStore. Every node can be killed and
+// started again.
 #pragma once
 
 #include <memory>
@@ -38,7 +40,8 @@ class SimCluster {
   bool mds_runs() const { return mds_ != nullptr; }
 
   void start_cs(unsigned index);
-  // kill -9: what was written to the drive stays. `power`: unflushed sectors are lost or torn as well.
+  // kill -9: what was written to the drive stays. `power`: unflushed sectors are lost or torn as
+  // well.
   void kill_cs(unsigned index, bool power);
   bool cs_runs(unsigned index) const;
 

@@ -1,4 +1,5 @@
-// FileModel: what a file may contain. `current` is exact for the client that wrote it; after that client died every
+// FileModel: what a file may contain. `current` is exact for the client that wrote it; after that
+// client died every
 // block may have any value it had since the last fsync, and the size any size since then.
 #pragma once
 
@@ -34,13 +35,15 @@ class FileModel {
   void adopt(Content actual) {
     current_ = std::move(actual);
     versions_.assign(block_count(), {});
-    for (std::uint64_t block = 0; block < block_count(); ++block) versions_[block].push_back(value(block));
+    for (std::uint64_t block = 0; block < block_count(); ++block)
+      versions_[block].push_back(value(block));
     sizes_ = {current_.size()};
   }
 
   // After the writer died: "" if `actual` is legal, else what is wrong with it.
   std::string check(const Content& actual) const {
-    if (!sizes_.contains(actual.size())) return "size " + std::to_string(actual.size()) + " was never legal";
+    if (!sizes_.contains(actual.size()))
+      return "size " + std::to_string(actual.size()) + " was never legal";
     for (std::uint64_t block = 0; block * kBlockBytes < actual.size(); ++block) {
       const std::uint64_t begin = block * kBlockBytes;
       const std::uint64_t length = std::min(kBlockBytes, actual.size() - begin);
@@ -49,7 +52,8 @@ class FileModel {
                           actual.begin() + static_cast<std::ptrdiff_t>(begin));
       };
       const bool zero_is_legal = block >= versions_.size();
-      if (zero_is_legal ? !matches(Content(kBlockBytes)) : !std::ranges::any_of(versions_[block], matches)) {
+      if (zero_is_legal ? !matches(Content(kBlockBytes))
+                        : !std::ranges::any_of(versions_[block], matches)) {
         return "block " + std::to_string(block) + " has none of its " +
                std::to_string(zero_is_legal ? 1 : versions_[block].size()) + " legal values";
       }

@@ -15,7 +15,8 @@ int main(int argc, char** argv) {
   app.add_option("--seed", seed, "first seed");
   app.add_option("--count", count, "how many seeds");
   app.add_option("--minutes", minutes, "run for so long instead of --count");
-  app.add_flag("--check-determinism", check_determinism, "run every seed twice, compare the event traces");
+  app.add_flag("--check-determinism", check_determinism,
+               "run every seed twice, compare the event traces");
   CLI11_PARSE(app, argc, argv);
 
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(minutes * 60);
@@ -26,9 +27,11 @@ int main(int argc, char** argv) {
     if (minutes > 0 ? std::chrono::steady_clock::now() >= end : done >= count) break;
     const cairn::sim::RunReport report = cairn::sim::run_write_crash_read(seed);
     if (!report.ok) {
-      std::printf("seed %llu failed: %s\n  again: cairn-sim --seed %llu --count 1 (CAIRN_SIM_LOG=1 for its log)\n",
-                  static_cast<unsigned long long>(seed), report.failure.c_str(),
-                  static_cast<unsigned long long>(seed));
+      std::printf(
+          "seed %llu failed: %s\n  again: cairn-sim --seed %llu --count 1 (CAIRN_SIM_LOG=1 for its "
+          "log)\n",
+          static_cast<unsigned long long>(seed), report.failure.c_str(),
+          static_cast<unsigned long long>(seed));
       return 1;
     }
     operations += report.operations;
@@ -41,7 +44,8 @@ int main(int argc, char** argv) {
       }
     }
   }
-  std::printf("%llu seeds passed: %llu operations, %llu faults\n", static_cast<unsigned long long>(done),
-              static_cast<unsigned long long>(operations), static_cast<unsigned long long>(faults));
+  std::printf("%llu seeds passed: %llu operations, %llu faults\n",
+              static_cast<unsigned long long>(done), static_cast<unsigned long long>(operations),
+              static_cast<unsigned long long>(faults));
   return 0;
 }

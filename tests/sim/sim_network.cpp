@@ -21,8 +21,8 @@ struct SimFabric::Pipe {
   std::deque<std::vector<std::byte>> wire;
   std::size_t wire_bytes = 0;
   bool delivery_planned = false;
-  bool ended = false;   // the writer's side is gone: reads end after what arrived
-  bool reset = false;   // broken: reads and writes fail
+  bool ended = false;  // the writer's side is gone: reads end after what arrived
+  bool reset = false;  // broken: reads and writes fail
   std::optional<runtime::Completion<bool>> read_waiter;
   std::optional<runtime::Completion<bool>> write_waiter;
 
@@ -57,7 +57,8 @@ class SimStream final : public net::Stream {
     }
     const std::size_t count = std::min(into.size(), pipe.arrived.size());
     std::copy_n(pipe.arrived.begin(), count, into.begin());
-    pipe.arrived.erase(pipe.arrived.begin(), pipe.arrived.begin() + static_cast<std::ptrdiff_t>(count));
+    pipe.arrived.erase(pipe.arrived.begin(),
+                       pipe.arrived.begin() + static_cast<std::ptrdiff_t>(count));
     if (pipe.write_waiter) std::exchange(pipe.write_waiter, std::nullopt)->set(true);
     co_return count;
   }
@@ -187,7 +188,8 @@ Task<Result<std::unique_ptr<net::Stream>>> SimNetwork::connect(net::Address to, 
     const auto it = fabric_.listeners_.find(to);
     const bool cut = it != fabric_.listeners_.end() && fabric_.is_cut(host_, it->second.host);
     if (!cut) break;
-    if (runtime_.now() >= deadline) co_return fail(Code::kTimeout, "simulated cut to " + to.to_string());
+    if (runtime_.now() >= deadline)
+      co_return fail(Code::kTimeout, "simulated cut to " + to.to_string());
     co_await runtime::sleep_until(runtime_, std::min(deadline, runtime_.now() + Duration(1ms)));
   }
   co_await runtime::sleep_for(runtime_, fabric_.draw_delay());
@@ -204,8 +206,8 @@ Task<Result<std::unique_ptr<net::Stream>>> SimNetwork::connect(net::Address to, 
   std::erase_if(fabric_.links_, [](const auto& weak) { return weak.expired(); });
   fabric_.links_.push_back(link);
   // The accept runs on the listener's own loop: a dead one never sees it.
-  auto accepted = std::make_shared<std::unique_ptr<net::Stream>>(
-      std::make_unique<SimStream>(fabric_, link, 1));
+  auto accepted =
+      std::make_shared<std::unique_ptr<net::Stream>>(std::make_unique<SimStream>(fabric_, link, 1));
   SimFabric* fabric = &fabric_;
   endpoint.runtime->post([fabric, to, accepted] {
     const auto listener = fabric->listeners_.find(to);

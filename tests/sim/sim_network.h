@@ -1,8 +1,11 @@
 // SimNetwork: byte streams between simulated nodes, with delay, cuts and dead hosts.
 //
-// One SimFabric for the world; every node has a SimNetwork (its host name and its Runtime). Bytes arrive
-// in order after a delay drawn from the seed, or never: a cut link keeps its bytes until it heals or a
-// side closes; a killed node's streams end at the peer after a delay (reset), as the kernel would do.
+// One SimFabric for the world; every node has a SimNetwork (its host name and its Runtime). Bytes
+// arrive
+// in order after a delay drawn from the seed, or never: a cut link keeps its bytes until it heals
+// or a
+// side closes; a killed node's streams end at the peer after a delay (reset), as the kernel would
+// do.
 // Limits: 4 MiB in flight per direction; a writer waits beyond that.
 #pragma once
 

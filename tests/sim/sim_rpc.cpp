@@ -10,10 +10,12 @@ constexpr Duration kTravel = 100us;
 using Answer = runtime::Completion<Result<std::string>>;
 
 // Runs on the door's runtime; the answer is set on the caller's.
-Task<void> serve(const rpc::Handler* handler, std::string request, Answer answer, SimRuntime* caller) {
+Task<void> serve(const rpc::Handler* handler, std::string request, Answer answer,
+                 SimRuntime* caller) {
   Result<std::string> reply = co_await (*handler)(std::move(request));
   auto shared = std::make_shared<Result<std::string>>(std::move(reply));
-  caller->schedule(caller->now() + kTravel, [answer, shared]() mutable { answer.set(std::move(*shared)); });
+  caller->schedule(caller->now() + kTravel,
+                   [answer, shared]() mutable { answer.set(std::move(*shared)); });
 }
 
 }  // namespace
@@ -23,7 +25,8 @@ class SimCaller final : public rpc::Caller {
   SimCaller(SimControlPlane& plane, SimRuntime& from, std::string door)
       : plane_(plane), from_(from), door_(std::move(door)) {}
 
-  Task<Result<std::string>> call(std::string method, std::string request, Deadline deadline) override {
+  Task<Result<std::string>> call(std::string method, std::string request,
+                                 Deadline deadline) override {
     const auto it = plane_.doors_.find(door_);
     if (it == plane_.doors_.end()) co_return fail(Code::kUnavailable, "no door " + door_);
     const SimControlPlane::Door door = it->second;

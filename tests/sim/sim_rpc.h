@@ -1,4 +1,5 @@
-// SimControlPlane: control-plane calls between simulated nodes, instead of gRPC: a request travels to the
+// SimControlPlane: control-plane calls between simulated nodes, instead of gRPC: a request travels
+// to the
 // door's runtime, its handler runs there, the answer travels back; a dead door never answers.
 #pragma once
 
@@ -18,7 +19,7 @@ class SimControlPlane {
   struct Door {
     SimRuntime* runtime = nullptr;
     const rpc::Dispatcher* dispatcher = nullptr;
-    runtime::TaskGroup* tasks = nullptr;   // of the node: joined before it ends
+    runtime::TaskGroup* tasks = nullptr;  // of the node: joined before it ends
   };
   void open(const std::string& name, Door door) { doors_[name] = door; }
   void close(const std::string& name) { doors_.erase(name); }

@@ -2,7 +2,8 @@
 //
 // SimWorld owns the event heap, ordered by (time, sequence): the same seed gives the same run.
 // SimRuntime is the Runtime of one node's one life. kill() ends that life at once, as kill -9 does:
-// nothing of it runs again. Its objects and callbacks (and with them the frames of its tasks) go to a
+// nothing of it runs again. Its objects and callbacks (and with them the frames of its tasks) go to
+// a
 // graveyard that is never emptied: nobody unwinds a killed process.
 #pragma once
 
@@ -53,7 +54,8 @@ class SimWorld {
 
   // Runs the next event; false when nothing is left to do.
   bool step();
-  // Runs until `done` says so. False if the deadline of virtual time passed first, or nothing was left.
+  // Runs until `done` says so. False if the deadline of virtual time passed first, or nothing was
+  // left.
   template <class Done>
   bool run_until(Done done, Duration limit) {
     const Instant end = now_ + limit;

@@ -34,7 +34,8 @@ class Nemesis {
 
  private:
   void plan_next() {
-    const auto pause = std::chrono::milliseconds(static_cast<std::int64_t>(world_.prng().between(20, 1500)));
+    const auto pause =
+        std::chrono::milliseconds(static_cast<std::int64_t>(world_.prng().between(20, 1500)));
     runtime_.schedule(runtime_.now() + pause, [this] {
       if (!running_) return;
       strike();
@@ -55,7 +56,8 @@ class Nemesis {
     }
   }
   void strike_cs() {
-    const unsigned index = static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers));
+    const unsigned index =
+        static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers));
     if (!cluster_.cs_runs(index)) return;
     ++faults_;
     cluster_.kill_cs(index, world_.prng().chance(500));
@@ -72,11 +74,13 @@ class Nemesis {
     });
   }
   void strike_link() {
-    const unsigned index = static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers));
+    const unsigned index =
+        static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers));
     const std::string host = "cs" + std::to_string(index);
     ++faults_;
     cluster_.fabric().cut("client0", host);
-    runtime_.schedule(runtime_.now() + outage(), [this, host] { cluster_.fabric().heal("client0", host); });
+    runtime_.schedule(runtime_.now() + outage(),
+                      [this, host] { cluster_.fabric().heal("client0", host); });
   }
 
   SimWorld& world_;
@@ -88,9 +92,12 @@ class Nemesis {
 
 // The tasks of the workload; results go through pointers that outlive the client.
 struct Steps {
-  static Task<void> start(client::FileSystem* fs, Status* result) { *result = co_await fs->start(); }
+  static Task<void> start(client::FileSystem* fs, Status* result) {
+    *result = co_await fs->start();
+  }
 
-  static Task<void> open_file(client::FileSystem* fs, std::string name, Result<pb::Attributes>* result) {
+  static Task<void> open_file(client::FileSystem* fs, std::string name,
+                              Result<pb::Attributes>* result) {
     Result<pb::Attributes> found = co_await fs->lookup(kRootInode, name);
     if (found.has_value()) {
       const InodeId inode = InodeId::from_raw(found->inode());
@@ -112,7 +119,8 @@ struct Steps {
                           std::shared_ptr<FileModel::Content> bytes, Status* result) {
     *result = co_await fs->write(inode, FileOffset(offset), Bytes(*bytes), false);
   }
-  static Task<void> truncate(client::FileSystem* fs, InodeId inode, std::uint64_t size, Status* result) {
+  static Task<void> truncate(client::FileSystem* fs, InodeId inode, std::uint64_t size,
+                             Status* result) {
     pb::SetAttr change;
     change.set_size(size);
     const Result<pb::Attributes> done = co_await fs->set_attributes(inode, std::move(change));
@@ -121,7 +129,8 @@ struct Steps {
   static Task<void> fsync(client::FileSystem* fs, InodeId inode, Status* result) {
     *result = co_await fs->fsync(inode);
   }
-  static Task<void> read_all(client::FileSystem* fs, InodeId inode, Status* result, FileModel::Content* into) {
+  static Task<void> read_all(client::FileSystem* fs, InodeId inode, Status* result,
+                             FileModel::Content* into) {
     into->clear();
     while (true) {
       const FileOffset offset(into->size());
@@ -143,7 +152,8 @@ struct Steps {
 
 class Workload {
  public:
-  explicit Workload(std::uint64_t seed) : world_(seed), cluster_(world_, {}), nemesis_(world_, cluster_) {}
+  explicit Workload(std::uint64_t seed)
+      : world_(seed), cluster_(world_, {}), nemesis_(world_, cluster_) {}
 
   RunReport run() {
     if (!cluster_.bring_up()) return finish("the cluster did not come up");
@@ -165,8 +175,10 @@ class Workload {
   };
 
   RunReport finish(const std::string& failure) {
-    if (failure.empty()) return {true, {}, world_.events_run(), world_.trace_hash(), operations_, nemesis_.faults()};
-    return {false, failure, world_.events_run(), world_.trace_hash(), operations_, nemesis_.faults()};
+    if (failure.empty())
+      return {true, {}, world_.events_run(), world_.trace_hash(), operations_, nemesis_.faults()};
+    return {false,       failure,          world_.events_run(), world_.trace_hash(),
+            operations_, nemesis_.faults()};
   }
   void fail_run(std::string what) {
     if (failure_.empty()) failure_ = std::move(what);
@@ -200,7 +212,8 @@ class Workload {
       const std::string name = "file" + std::to_string(i);
       if (!cluster_.run(0, Steps::open_file(&fs, name, opened.get()), kOperationLimit) ||
           !opened->has_value()) {
-        fail_run("open " + name + ": " + (opened->has_value() ? "hung" : opened->error().to_string()));
+        fail_run("open " + name + ": " +
+                 (opened->has_value() ? "hung" : opened->error().to_string()));
         return false;
       }
       files_[i].inode = InodeId::from_raw((*opened)->inode());
@@ -215,7 +228,8 @@ class Workload {
     if (kind < 60) {
       write_something(fs, file);
     } else if (kind < 75) {
-      if (perform("fsync", [&](Status* s) { return Steps::fsync(fs, file.inode, s); })) file.model.synced();
+      if (perform("fsync", [&](Status* s) { return Steps::fsync(fs, file.inode, s); }))
+        file.model.synced();
     } else if (kind < 83) {
       truncate_somewhere(fs, file);
     } else if (kind < 93) {
@@ -223,14 +237,17 @@ class Workload {
     } else {
       remount_after_kill();
     }
-    const auto pause = std::chrono::milliseconds(static_cast<std::int64_t>(world_.prng().below(400)));
+    const auto pause =
+        std::chrono::milliseconds(static_cast<std::int64_t>(world_.prng().below(400)));
     world_.run_for(pause);
   }
 
   void write_something(client::FileSystem* fs, File& file) {
     Prng& prng = world_.prng();
-    const std::uint64_t length = prng.chance(300) ? prng.between(1, 10'000) : prng.between(1, 1_MiB);
-    const std::uint64_t end = std::min<std::uint64_t>(file.model.current().size() + 300'000, kFileBytesMax - length);
+    const std::uint64_t length =
+        prng.chance(300) ? prng.between(1, 10'000) : prng.between(1, 1_MiB);
+    const std::uint64_t end =
+        std::min<std::uint64_t>(file.model.current().size() + 300'000, kFileBytesMax - length);
     const std::uint64_t offset = prng.below(end + 1);
     auto bytes = std::make_shared<FileModel::Content>(length);
     std::uint64_t word = prng.next();
@@ -253,7 +270,8 @@ class Workload {
     auto kept = std::make_shared<FileModel::Content>();
     SimWorld::bury(kept);
     client::FileSystem* fs = cluster_.client(0);
-    if (!perform("read", [&](Status* s) { return Steps::read_all(fs, file.inode, s, kept.get()); })) return false;
+    if (!perform("read", [&](Status* s) { return Steps::read_all(fs, file.inode, s, kept.get()); }))
+      return false;
     *content = *kept;
     return true;
   }
@@ -263,8 +281,9 @@ class Workload {
     if (actual == file.model.current()) return;
     const auto [a, b] = std::ranges::mismatch(actual, file.model.current());
     fail_run("the writer reads other bytes than it wrote, " + std::string(when) + ", file of " +
-             std::to_string(file.model.current().size()) + ", read " + std::to_string(actual.size()) +
-             ", first difference at " + std::to_string(a - actual.begin()));
+             std::to_string(file.model.current().size()) + ", read " +
+             std::to_string(actual.size()) + ", first difference at " +
+             std::to_string(a - actual.begin()));
   }
   void verify_all(const char* when) {
     for (const File& file : files_) {

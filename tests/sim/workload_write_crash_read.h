@@ -1,10 +1,15 @@
-// Workload: one client writes, truncates and fsyncs files at random while a nemesis kills and restarts the
-// MDS, chunk servers (with and without a power cut) and the client, and cuts links. Then everything comes
+// Workload: one client writes, truncates and fsyncs files at random while a nemesis kills and
+//           restarts the
+// MDS, chunk servers (with and without a power cut) and the client, and cuts links. Then everything
+// comes
 // back and every file is read.
 //
-// Checks (design P1, P5, P6, P7): every block of a file that was fsynced and not written since has exactly the fsynced bytes;
-// a block written since has the fsynced or a later written value, never a mixture; a client that was not killed
-// reads exactly what it wrote. Liveness: after the faults stop everything ends within a bound of virtual time.
+// Checks (design P1, P5, P6, P7): every block of a file that was fsynced and not written since has
+// exactly the fsynced bytes;
+// a block written since has the fsynced or a later written value, never a mixture; a client that
+// was not killed
+// reads exactly what it wrote. Liveness: after the faults stop everything ends within a bound of
+// virtual time.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +19,7 @@ namespace cairn::sim {
 
 struct RunReport {
   bool ok = false;
-  std::string failure;          // what a checker saw
+  std::string failure;  // what a checker saw
   std::uint64_t events = 0;
   std::uint64_t trace_hash = 0;
   std::uint64_t operations = 0;
