@@ -4,8 +4,12 @@
 //           were after some write() that is not older than the last flush() (one column family, so
 //           never a mixture). When flush() or checkpoint() returns, the bytes are on the disk.
 //           Checksums are verified on every read.
-// Requires: get(), scan(), checkpoint() and stats() from any thread; write() and flush() one
-//           thread at a time. `dir` belongs to this object alone while it is open (it is locked).
+// Requires: get(), scan(), checkpoint() and stats() from any thread; one write() at a time, one
+//           flush() at
+//           a time, but a flush() may run on another thread beside reads and writes (the chunk
+//           server's
+//           checkpoint does): it covers at least what was written before it began.
+//           `dir` belongs to this object alone while it is open (RocksDB locks it).
 // Limits:   two write buffers, one block cache that also holds index and filter blocks, 256 open
 //           files, two background jobs.
 // Errors:   kCorrupt, kDiskFailed, kNoSpace, kBusy (another process has it open). After an error of
