@@ -2,8 +2,9 @@
 // in the simulator; main.cpp and the simulator only choose runtime, network, device and Kv.
 //
 // Owns:     the device and everything above it. The Kv, the network, the caller and the log outlive
-// it. Promises: start() returns when the data plane listens; the keeper registers in the
-// background. Requires: co_await stop() before it dies, also after a failed start().
+//           it.
+// Promises: start() returns when the data plane listens; the keeper registers in the background.
+// Requires: co_await stop() before it dies, also after a failed start().
 #pragma once
 
 #include <memory>

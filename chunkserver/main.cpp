@@ -1,5 +1,6 @@
 // cairn-csd: the chunk server daemon of one repository.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -8,6 +9,7 @@
 #include "chunkserver/io/offload.h"
 #include "chunkserver/io/open_device.h"
 #include "common/cluster/cluster_config.h"
+#include "common/cluster/durable_file.h"
 #include "common/daemon/daemon.h"
 #include "common/erasure/codec.h"
 #include "common/kv/rocks_kv.h"
@@ -27,6 +29,11 @@ struct Arguments {
   bool verbose = false;
 };
 
+// Exists once the store was made. From then on a missing data file or index is a lost disk, never a
+// new,
+// empty store: an empty one under the old id would answer zeros for what it lost.
+std::string made_marker(const std::string& repository) { return repository + "/initialized"; }
+
 // Started, ready, until asked to stop.
 Task<Status> serve(ChunkServer* server, daemon::Daemon* daemon, std::string directory,
                    runtime::Completion<bool> stop) {
@@ -35,6 +42,15 @@ Task<Status> serve(ChunkServer* server, daemon::Daemon* daemon, std::string dire
     const Status stopped = co_await server->stop();
     ignore(stopped, "the start failed first");
     co_return started;
+  }
+  const std::string marker = made_marker(directory);
+  Status kept = ::access(marker.c_str(), F_OK) == 0
+                    ? Status()
+                    : cairn::cluster::write_file_durably(marker, "1\n", 0600);
+  if (!kept.has_value()) {
+    const Status stopped = co_await server->stop();
+    ignore(stopped, "the start failed first");
+    co_return kept;
   }
   daemon->log().info("chunk server ready: {} at {}, engine {}", directory,
                      server->address().to_string(), server->engine());
@@ -47,6 +63,20 @@ Task<Status> serve(ChunkServer* server, daemon::Daemon* daemon, std::string dire
   co_return stopped;
 }
 
+Status check_store_is_there(const Arguments& arguments) {
+  for (const char* part : {"/data", "/index"}) {
+    const std::string path = arguments.repository + part;
+    if (::access(path.c_str(), F_OK) == 0) continue;
+    return fail(
+        Code::kCorrupt,
+        path +
+            " is gone, but this repository held pieces. Nothing was changed. Mount its disk if "
+            "that is missing; else make a new chunk server (cairn make-cs): the others hold the "
+            "data");
+  }
+  return {};
+}
+
 // Everything between the identity file and the first request.
 Result<int> run(const Arguments& arguments, daemon::Daemon& daemon) {
   TRY(const cairn::cluster::CsRepository repository,
@@ -57,7 +87,11 @@ Result<int> run(const Arguments& arguments, daemon::Daemon& daemon) {
   TRY(const std::vector<net::Address> mds_addresses, config.mds_addresses());
 
   runtime::AsioRuntime runtime;
-  const io::DeviceOptions device_options{.create = true, .allow_uring = true};
+  const bool made = ::access(made_marker(arguments.repository).c_str(), F_OK) == 0;
+  if (made) {
+    TRY_VOID(check_store_is_there(arguments));
+  }
+  const io::DeviceOptions device_options{.create = !made, .allow_uring = true};
   TRY(std::unique_ptr<io::BlockDevice> device,
       io::open_device(runtime, arguments.repository + "/data", device_options));
   TRY(const std::unique_ptr<kv::RocksKv> index, kv::RocksKv::open(arguments.repository + "/index"));

@@ -9,8 +9,9 @@
 
 namespace cairn::admin {
 
-// Binds and lets go again. Errors: kBusy, naming the port and, where /proc shows it, the process;
-// kInvalidArgument when the address is none of this host.
+// Binds and lets go again.
+// Errors:   kBusy, naming the port and, where /proc shows it, the process; kInvalidArgument when
+//           the address is none of this host.
 Status check_port_free(const net::Address& address);
 
 // The local address from which packets to `peer` leave: what others can reach us by.

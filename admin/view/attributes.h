@@ -11,8 +11,8 @@
 namespace cairn::admin {
 
 // The attributes of `words` ("name=value"). Target and recursive are left unset.
-// Errors: kInvalidArgument (unknown name with the nearest ones, bad value, given twice, replicas
-// and encoding together), kUnsupported.
+// Errors:   kInvalidArgument (unknown name with the nearest ones, bad value, given twice, replicas
+//           and encoding together), kUnsupported.
 Result<pb::SetPolicyRequest> parse_attributes(const std::vector<std::string>& words);
 
 // Positional arguments of set-attr. With `from_root` also the guide's spelling without the blank:

@@ -1,6 +1,7 @@
 // DataServer: accepts data-plane connections and serves each with the DataService.
 //
-// Owns:     the listener and the channels. Limits: kConnectionsMax; more are closed at once.
+// Owns:     the listener and the channels.
+// Limits:   kConnectionsMax; more are closed at once.
 // Requires: co_await stop() before it dies.
 #pragma once
 

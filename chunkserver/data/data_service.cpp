@@ -107,6 +107,7 @@ Task<Result<net::Payload>> DataService::seal(net::Payload request) {
     one->set_epoch(op.op.epoch.raw());
     one->set_seq(op.op.seq.raw());
     one->set_participants(op.participants);
+    one->set_forwarded(op.forwarded);
   }
   reply.set_settled_epoch(answer.settled.epoch.raw());
   reply.set_settled_below(answer.settled.seq.raw());

@@ -1,8 +1,7 @@
 // DataService: the data plane's requests at one chunk server: decode, check, ask the store, encode.
 //
 // Promises: a request that does not decode or breaks a limit changes nothing; blocks of a PREPARE
-// are verified
-//           against their CRCs before they are stored.
+//           are verified against their CRCs before they are stored.
 // Requires: the store outlives every call. Any number of channels share one service.
 // Errors:   those of the store, kProtocol, kInvalidArgument, kUnsupported (op of another door).
 #pragma once

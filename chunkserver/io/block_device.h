@@ -2,13 +2,12 @@
 // disk.
 //
 // Promises: a write is durable when a flush() that was begun after the write ended has ended.
-// Unflushed
-//           writes may be lost, kept or torn at 4 KiB boundaries by a loss of power, in any order.
-//           After a failed write or flush everything fails with kDiskFailed: the state of the disk
-//           is unknown and nobody may build on it (fenced). A failed read fences nothing.
+//           Unflushed writes may be lost, kept or torn at 4 KiB boundaries by a loss of power, in
+//           any order. After a failed write or flush everything fails with kDiskFailed: the state
+//           of the disk is unknown and nobody may build on it (fenced). A failed read fences
+//           nothing.
 // Requires: offset, length and memory address of every part are multiples of 4 KiB; the range lies
-// inside
-//           size(); the memory stays valid until the task ends; overlapping reads and writes
+//           inside size(); the memory stays valid until the task ends; overlapping reads and writes
 //           are not in flight together. The loop thread; every task ended before the device dies.
 // Limits:   kDeviceRequestsMax requests are handed to the disk at a time, the rest wait in line.
 // Errors:   kInvalidArgument (alignment, range), kDiskFailed, kNoSpace (grow only).

@@ -1,7 +1,8 @@
 // DeviceFile: the open file behind uring_device and pool_device: O_DIRECT where the filesystem
 // takes it, size, growth, reserve. Blocking calls; the devices run them where blocking is allowed.
 //
-// Owns:   the descriptor. Errors: kNotFound, kDiskFailed, kNoSpace.
+// Owns:     the descriptor.
+// Errors:   kNotFound, kDiskFailed, kNoSpace.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // MeteredDevice: a BlockDevice that counts what passes through it to another one.
 //
-// Owns:     the device below. Promises: figures over sliding windows of whole seconds, O(1) per
-// request.
+// Owns:     the device below.
+// Promises: figures over sliding windows of whole seconds, O(1) per request.
 #pragma once
 
 #include <array>

@@ -14,7 +14,8 @@ struct DeviceOptions {
   bool allow_uring = true;
 };
 
-// engine() of the answer says which it is. Errors: kNotFound, kDiskFailed.
+// engine() of the answer says which it is.
+// Errors:   kNotFound, kDiskFailed.
 Result<std::unique_ptr<BlockDevice>> open_device(runtime::AsioRuntime& runtime,
                                                  const std::string& path, DeviceOptions options);
 

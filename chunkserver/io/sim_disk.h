@@ -2,9 +2,8 @@
 // For tests and the cluster simulator; deterministic for a seed and a deterministic runtime.
 //
 // Owns:     the bytes, durable and unflushed apart. attach() gives the BlockDevice of one process
-// life;
-//           a crash or a new attach() cuts it off: whatever it does or waits for then ends with
-//           kDiskFailed and changes nothing.
+//           life; a crash or a new attach() cuts it off: whatever it does or waits for then ends
+//           with kDiskFailed and changes nothing.
 // Promises: a crash treats every 4 KiB block of every unflushed write by itself: kept or dropped.
 // Limits:   memory grows with the blocks written.
 #pragma once

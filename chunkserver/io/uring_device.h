@@ -2,8 +2,8 @@
 // is submitted together at its end; completions arrive through an eventfd that the io_context
 // awaits.
 //
-// Owns: the file, the ring, one helper thread for calls the ring of this kernel does not take
-// (grow).
+// Owns:     the file, the ring, one helper thread for calls the ring of this kernel does not take
+//           (grow).
 #pragma once
 
 #include <memory>

@@ -45,7 +45,8 @@ Result<bool> check_seal(const FenceState& state, ChunkVersion version, LeaseEpoc
 FenceState after_seal(FenceState state, ChunkVersion version, LeaseEpoch epoch);
 
 // Only a piece that was sealed at just this version and epoch may be resolved: the decision knew
-// its ops. Errors: kPieceMissing, kStaleVersion, kStaleEpoch, kRefusedForSafety.
+// its ops.
+// Errors:   kPieceMissing, kStaleVersion, kStaleEpoch, kRefusedForSafety.
 Status check_resolve(const FenceState& state, ChunkVersion version, LeaseEpoch epoch);
 
 bool is_settled(const FenceState& state, OpId op);

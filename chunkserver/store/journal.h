@@ -3,12 +3,11 @@
 //
 // Owns:     the ring of the data file, the queue, the commit task.
 // Promises: records are written, made durable, applied and answered in the order of submit();
-// `apply` runs
-//           once for each batch, when it is durable and before anyone is told. After a failed
-//           write, flush or apply nothing is written any more and everything ends with that error.
+//           `apply` runs once for each batch, when it is durable and before anyone is told. After a
+//           failed write, flush or apply nothing is written any more and everything ends with that
+//           error.
 // Requires: the loop thread; data lies in fresh space; stop() before it dies. Whoever submits
-// bounds
-//           the bytes in flight.
+//           bounds the bytes in flight.
 // Limits:   kBatchOpsMax ops, kBatchDataMax bytes and a quarter of the ring for a batch.
 // Errors:   kDiskFailed, those of `apply`.
 #pragma once

@@ -3,12 +3,10 @@
 //
 // Owns:     the rows touched since take(), decoded.
 // Promises: apply() is deterministic: the same records on the same rows give the same rows, live
-// and
-//           in recovery. The journal position goes into the same batch as what it stands for.
+//           and in recovery. The journal position goes into the same batch as what it stands for.
 // Requires: records in journal order; the live store has checked them against the fence before.
 // Errors:   kCorrupt (rows that contradict a record, undecodable rows), those of the reader. After
-// an error the
-//           object is of no more use.
+//           an error the object is of no more use.
 #pragma once
 
 #include <map>

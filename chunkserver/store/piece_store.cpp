@@ -175,7 +175,9 @@ Task<Result<SealAnswer>> PieceStore::seal(PieceId piece, ChunkVersion version, L
   SealAnswer answer;
   answer.settled = row->fence.settled;
   for (const PendingOp& op : row->pending) answer.undecided.push_back({op.op, op.participants});
-  for (const ForwardedOp& op : row->forwarded) answer.undecided.push_back({op.op, op.participants});
+  for (const ForwardedOp& op : row->forwarded) {
+    answer.undecided.push_back({op.op, op.participants, true});
+  }
   std::sort(answer.undecided.begin(), answer.undecided.end(),
             [](const UndecidedOp& a, const UndecidedOp& b) { return a.op < b.op; });
   co_return answer;

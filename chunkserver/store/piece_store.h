@@ -1,11 +1,11 @@
 // PieceStore: the pieces of one drive. docs/protocols/data-path.md tells what each call means.
 //
 // Owns:     journal, space map, the order of everything; not the device and not the Kv (they
-// outlive it). Promises: prepare, seal, resolve and remove answer when durable. An op is there
-// wholly or not at all, whatever
-//           crashes when. Reads serve the newest prepared state, every block checked by its CRC.
-//           Repeats are harmless. Blocks are reused only when the record that freed them is durable
-//           and no read may look at them.
+//           outlive it).
+// Promises: prepare, seal, resolve and remove answer when durable. An op is there wholly or not at
+//           all, whatever crashes when. Reads serve the newest prepared state, every block checked
+//           by its CRC. Repeats are harmless. Blocks are reused only when the record that freed
+//           them is durable and no read may look at them.
 // Requires: the loop thread; close() before it dies; every call ended before close() returns.
 // Limits:   in-flight bytes of Options; kPendingOpsMax undecided ops a piece. Full means wait.
 // Errors:   kPieceMissing, kStaleVersion, kStaleEpoch, kNoSpace, kChecksumMismatch, kOverloaded,
@@ -63,6 +63,7 @@ struct ReadAnswer {
 struct UndecidedOp {
   OpId op;
   std::uint32_t participants = 0;
+  bool forwarded = false;  // by an earlier resolve: it cannot be dropped any more
   friend bool operator==(const UndecidedOp&, const UndecidedOp&) = default;
 };
 struct SealAnswer {

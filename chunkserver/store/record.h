@@ -2,8 +2,9 @@
 //
 // A batch is what one flush makes durable: a 64-byte header and records, in whole 4 KiB blocks. It
 // carries its sequence number, the CRC of the batch before it and the journal's salt: nothing of an
-// older lap, of another journal or of a torn write passes for the next batch. Errors: kCorrupt; a
-// decoder never reads beyond its bytes and never allocates more than they can hold.
+// older lap, of another journal or of a torn write passes for the next batch.
+// Errors:   kCorrupt; a decoder never reads beyond its bytes and never allocates more than they can
+//           hold.
 #pragma once
 
 #include <cstdint>

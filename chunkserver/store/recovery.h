@@ -2,14 +2,13 @@
 // space map.
 //
 // The data file: block 0 superblock, blocks 1..255 reserved, the journal's ring, then data. The
-// superblock is written last when the file is made: a file without one was never used. Promises:
-// every record of every whole batch is in the index; an op of the *last* batch whose blocks are not
-// on the
-//           disk was never acknowledged and is dropped whole. When it returns the index is durable
-//           and the ring is empty: time is bounded by the journal and the disk's size / 16 MiB, not
-//           by the pieces.
+// superblock is written last when the file is made: a file without one was never used.
+// Promises: every record of every whole batch is in the index; an op of the *last* batch whose
+//           blocks are not on the disk was never acknowledged and is dropped whole. When it returns
+//           the index is durable and the ring is empty: time is bounded by the journal and the
+//           disk's size / 16 MiB, not by the pieces.
 // Errors:   kCorrupt (superblock, index or journal damaged, or of different files), kNoSpace,
-// kDiskFailed.
+//           kDiskFailed.
 #pragma once
 
 #include "chunkserver/io/block_device.h"

@@ -1,12 +1,11 @@
 // The rows of the index: keys and values in the Kv. Pure. docs/formats/cs-index.md tells the bytes.
 //
-//   'p' chunk piece          -> PieceRow     fence, facts, undecided ops
-//   's' chunk piece segment  -> Segment      where 256 blocks of the piece lie, with their CRCs
-//   'u' region               -> UsedRegion   which of 4096 disk blocks are used
-//   'j'                      -> JournalPosition up to which the journal is in the rows
-//   'c'                      -> Counters
-//   'i'                      -> salt of the data file these rows belong to
-// Numbers in keys are big-endian. Errors: kCorrupt.
+// 'p' chunk piece          -> PieceRow     fence, facts, undecided ops 's' chunk piece segment  ->
+// Segment      where 256 blocks of the piece lie, with their CRCs 'u' region               ->
+// UsedRegion   which of 4096 disk blocks are used 'j'                      -> JournalPosition up to
+// which the journal is in the rows 'c'                      -> Counters 'i'                      ->
+// salt of the data file these rows belong to Numbers in keys are big-endian.
+// Errors:   kCorrupt.
 #pragma once
 
 #include <array>

@@ -2,11 +2,11 @@
 //
 // Owns:     the free extents, maximal (no two touch).
 // Promises: exact counts; allocate() gives one extent when one is long enough (near the last
-// allocation
-//           first, so that what is written together lies together), else as few as it can.
+//           allocation first, so that what is written together lies together), else as few as it
+//           can.
 // Limits:   memory grows with the number of free extents.
 // Errors:   kNoSpace. Freeing a free block and taking a used one are broken invariants of the
-// caller: kCorrupt.
+//           caller: kCorrupt.
 #pragma once
 
 #include <map>

@@ -126,7 +126,8 @@ TEST(PieceStore, RecoveryAfterALostWriterEndsTheSameHoweverOftenItIsBegun) {
   // The master died and begins again: what was rolled forward is still held, what was dropped is
   // not.
   const Result<SealAnswer> again = seal(3, 7);
-  EXPECT_EQ(again->undecided, (std::vector<UndecidedOp>{{op_id(5, 2), 7}, {op_id(5, 4), 7}}));
+  EXPECT_EQ(again->undecided,
+            (std::vector<UndecidedOp>{{op_id(5, 2), 7, true}, {op_id(5, 4), 7, true}}));
   ASSERT_TRUE(resolve(3, 7).has_value());
   EXPECT_EQ(view(world, piece, 0, 10), (View{{1, 101}, {2, 102}, {4, 104}}));
   // The next writer's first op ends the matter.

@@ -73,9 +73,9 @@ Task<Result<ChunkPtr>> ChunkMap::find(InodePtr inode, std::uint64_t index, Deadl
     at->second = std::make_shared<ChunkState>(runtime_, chunk.index());
     learn(*at->second, chunk);
   }
-  // What is absent between is a hole. A full answer says nothing about what follows it.
-  const bool all = static_cast<std::uint32_t>(got.chunks_size()) < kChunksAtOnce;
-  for (std::uint64_t i = index; i <= last || (all && i < index + kChunksAtOnce); ++i) {
+  // What is absent between is a hole. Past the last one nothing is remembered but what was asked
+  // for: most files are small, and their holes would be most of what a mount holds.
+  for (std::uint64_t i = index; i <= last; ++i) {
     const auto [at, added] = inode->chunks.try_emplace(i);
     if (added) at->second = std::make_shared<ChunkState>(runtime_, i);
     if (i - index > 4 * kChunksAtOnce) break;
@@ -147,7 +147,10 @@ Task<Status> ChunkMap::open(InodePtr inode, ChunkPtr chunk, PieceMask touch, Dea
     chunk->fresh = 0;
   }
   learn(*chunk, reply->chunk());
-  chunk->fresh |= touch & before & chunk->view->current;
+  // Also what an earlier request made current whose answer was lost: no op may come for that.
+  const PieceMask made = before & chunk->view->current;
+  chunk->fresh |= made;
+  chunk->stray |= made & ~touch;
   if ((touch & chunk->view->unwritten) != 0) {
     co_return fail(Code::kProtocol, "the MDS left touched pieces unwritten");
   }

@@ -3,8 +3,7 @@
 //
 // Requires: a lease on the inode (exclusive for open() and drop()).
 // Errors:   kLeaseExpired when the lease ended meanwhile; kNoSpace, kBelowMinimum, kStaleEpoch and
-// others of
-//           the master.
+//           others of the master.
 #pragma once
 
 #include <cstdint>

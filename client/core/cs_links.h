@@ -2,11 +2,10 @@
 //
 // Owns:     the channels.
 // Promises: a chunk server that cannot be reached costs one connect time-out, then nothing for a
-// moment
-//           (kUnavailable at once), so that dead servers do not slow every request.
+//           moment (kUnavailable at once), so that dead servers do not slow every request.
 // Requires: the loop of `runtime`; co_await stop() before it dies.
 // Errors:   those of net::Channel::call; kUnavailable while an address is avoided; kCancelled after
-// stop().
+//           stop().
 #pragma once
 
 #include <cstdint>

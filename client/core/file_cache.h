@@ -3,9 +3,8 @@
 //
 // Owns:     the bytes. A pure data structure: no clock, no I/O.
 // Promises: what claim() handed out for a write-back never changes: a write to those blocks
-// meanwhile
-//           gets a fresh copy of the segment.
-//           Only segments without dirty or claimed blocks are ever evicted.
+//           meanwhile gets a fresh copy of the segment. Only segments without dirty or claimed
+//           blocks are ever evicted.
 // Requires: the caller keeps the laws of leases; the pool outlives its files.
 // Limits:   CachePool's budget: make_room() tells whether a write may allocate. Blocks of reads for
 //           partial writes may exceed it by what is under way.

@@ -8,9 +8,8 @@
 // Requires: every call on the loop of `runtime`; start() first; co_await stop() before it dies.
 // Limits:   Options::cache_bytes of dirty + clean cached data: past it write() waits.
 // Errors:   namespace codes for what the application did wrong; kTooFewPieces, kTimeout, kNoSpace
-// for
-//           the cluster's troubles. An error of a delayed write is reported once by fsync or the
-//           next write of the same inode.
+//           for the cluster's troubles. An error of a delayed write is reported once by fsync or
+//           the next write of the same inode.
 #pragma once
 
 #include <functional>

@@ -4,6 +4,10 @@
 
 namespace cairn::client {
 
+namespace {
+constexpr ByteCount kBlocksUnit = 512;  // of st_blocks
+}  // namespace
+
 std::shared_ptr<const ChunkView> ChunkView::from(const pb::Chunk& chunk) {
   auto view = std::make_shared<ChunkView>();
   view->id = ChunkId::from_raw(chunk.id());
@@ -25,9 +29,12 @@ std::shared_ptr<const ChunkView> ChunkView::from(const pb::Chunk& chunk) {
 void Inode::overlay(pb::Attributes& from_master) const {
   if (mode != pb::LEASE_EXCLUSIVE) return;
   from_master.set_size(size);
-  from_master.set_blocks(
-      std::max<std::uint64_t>(from_master.blocks(), align_up(size, kBlockBytes) / 512));
-  if (!attributes_dirty && !committing) return;
+  // Only the holder changes them, so ours are the newest: an answer may have crossed a commit.
+  const ByteCount delayed = cache.dirty_bytes() + cache.claimed_blocks() * kBlockBytes;
+  const ByteCount stored =
+      attributes.blocks() * kBlocksUnit + telling_bytes + untold_bytes + delayed;
+  from_master.set_blocks(std::min(stored, align_up(size, kBlockBytes)) / kBlocksUnit);
+  if (!attributes_dirty && !telling_times) return;
   from_master.set_mtime_ns(attributes.mtime_ns());
   from_master.set_ctime_ns(std::max(from_master.ctime_ns(), attributes.mtime_ns()));
 }
@@ -39,6 +46,8 @@ void Inode::forget() {
   attributes_dirty = false;
   trim_pending = false;
   trimmed = false;
+  untold_bytes = 0;
+  telling_bytes = 0;
   size = 0;
   stored_end = 0;
   chunks.clear();
@@ -57,6 +66,14 @@ Task<StripeGuard> lock_stripe(runtime::Runtime* runtime, InodePtr inode, std::ui
   StripeSlot& slot = inode->stripes.try_emplace(stripe, *runtime).first->second;
   ++slot.users;
   runtime::Semaphore::Permit permit = co_await slot.lock.lock();
+  co_return StripeGuard(std::move(inode), stripe, std::move(permit));
+}
+
+Task<StripeGuard> lock_stripe_until(runtime::Runtime* runtime, InodePtr inode, std::uint64_t stripe,
+                                    Deadline deadline) {
+  StripeSlot& slot = inode->stripes.try_emplace(stripe, *runtime).first->second;
+  ++slot.users;
+  runtime::Semaphore::Permit permit = co_await slot.lock.lock_until(deadline);
   co_return StripeGuard(std::move(inode), stripe, std::move(permit));
 }
 

@@ -3,8 +3,7 @@
 // ChunkMap, Reader, Writer and Writeback do the work.
 //
 // Requires: the loop thread. Kept alive by shared_ptr in whoever works on it; InodeTable forgets it
-// only
-//           when nobody does.
+//           only when nobody does.
 #pragma once
 
 #include <cstdint>
@@ -66,8 +65,11 @@ struct Inode {
   ByteCount size = 0;
   bool attributes_dirty = false;  // size or times are newer than the master's
   bool committing = false;        // CommitFile is under way
+  bool telling_times = false;     // and it carries times
   bool trim_pending = false;      // bytes past size may be stale at the chunk servers
   bool trimmed = false;           // to be told with the next CommitFile
+  ByteCount untold_bytes = 0;     // decided, to be told with the next CommitFile
+  ByteCount telling_bytes = 0;    // of the CommitFile under way
   ByteCount stored_end = 0;       // beyond it no piece holds anything but zeros
   std::optional<layout::FileLayout> layout;
   std::map<std::uint64_t, std::shared_ptr<ChunkState>> chunks;  // by index, holes too
@@ -85,7 +87,9 @@ struct Inode {
     return attributes_dirty || committing || trimmed || cache.dirty_bytes() != 0 ||
            cache.claimed_blocks() != 0;
   }
-  // The newest attributes, given what the master says.
+  // Something for the next CommitFile.
+  bool has_untold() const { return attributes_dirty || trimmed || untold_bytes != 0; }
+  // The newest attributes, given what the master says. Blocks: those that wait to be written too.
   void overlay(pb::Attributes& from_master) const;
   // Nothing we know is backed by a lease any more.
   void forget();
@@ -93,7 +97,8 @@ struct Inode {
 
 using InodePtr = std::shared_ptr<Inode>;
 
-// Holds the lock of a stripe; forgets its slot when nobody wants it.
+// Holds the lock of a stripe (unless its deadline came first); forgets its slot when nobody wants
+// it.
 class StripeGuard {
  public:
   StripeGuard() = default;
@@ -102,6 +107,7 @@ class StripeGuard {
   StripeGuard(StripeGuard&& other) noexcept = default;
   StripeGuard& operator=(StripeGuard&& other) = delete;
   ~StripeGuard();
+  bool held() const { return permit_.held(); }
 
  private:
   InodePtr inode_;
@@ -110,5 +116,7 @@ class StripeGuard {
 };
 
 Task<StripeGuard> lock_stripe(runtime::Runtime* runtime, InodePtr inode, std::uint64_t stripe);
+Task<StripeGuard> lock_stripe_until(runtime::Runtime* runtime, InodePtr inode, std::uint64_t stripe,
+                                    Deadline deadline);
 
 }  // namespace cairn::client

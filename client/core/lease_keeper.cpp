@@ -105,6 +105,8 @@ Task<Result<Usage>> LeaseKeeper::enter_pinned(InodePtr inode, pb::LeaseMode mode
       co_await inode->changed.wait_until(deadline);
       continue;
     }
+    // Open handles need a pin under every session: the end of the last one took it.
+    pin = pin || inode->handles() != 0;
     if (granted(*inode, mode) && (!pin || inode->pinned)) {
       if (session_.valid()) co_return Usage(inode);
       co_await session_.wait_change(deadline);
@@ -133,10 +135,17 @@ Task<Result<Alone>> LeaseKeeper::enter_alone(InodePtr inode, pb::LeaseMode mode,
     Result<Usage> usage = co_await enter(inode, mode, deadline);
     if (!usage.has_value()) co_return fail(std::move(usage).error());
     usage->end();
-    runtime::Semaphore::Permit barrier = co_await inode->barrier.lock();
+    runtime::Semaphore::Permit barrier = co_await inode->barrier.lock_until(deadline);
+    if (!barrier.held()) co_return fail(Code::kTimeout, "waiting to be alone with the inode");
     inode->gate_closed = true;
-    while (inode->active != 0) co_await inode->changed.wait_until(Instant::infinite());
-    if (granted(*inode, mode) && session_.valid()) co_return Alone(inode, std::move(barrier));
+    // An fsync that waits for the cluster may stay for ever.
+    while (inode->active != 0 && runtime_.now() < deadline) {
+      co_await inode->changed.wait_until(deadline);
+    }
+    const bool alone = inode->active == 0;
+    if (alone && granted(*inode, mode) && session_.valid()) {
+      co_return Alone(inode, std::move(barrier));
+    }
     inode->gate_closed = false;
     inode->changed.notify_all();
   }
@@ -161,6 +170,8 @@ Task<Status> LeaseKeeper::acquire(InodePtr inode, pb::LeaseMode mode, bool pin, 
     result = install(inode, reply->acquire_lease(), pin);
   }
   inode->acquiring = false;
+  // Its handles may have been closed meanwhile; open() takes it out again.
+  if (inode->pinned && inode->handles() == 0) unpins_.insert(inode->id);
   if (result.has_value() && inode->mode == pb::LEASE_NONE) {
     // The same epoch that was given up: its op numbers are used. Release it and ask again.
     ++inode->giving_up;
@@ -203,6 +214,7 @@ Status LeaseKeeper::install(const InodePtr& inode, const pb::AcquireLeaseReply& 
   inode->attributes_dirty = false;
   inode->trim_pending = reply.trim_pending();
   inode->trimmed = false;
+  inode->untold_bytes = 0;
   inode->stored_end = align_up(inode->size, kBlockBytes);
   return Status();
 }

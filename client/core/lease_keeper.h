@@ -2,9 +2,8 @@
 //
 // Owns:     the table of inodes, their leases, pins and handles at the master.
 // Promises: a Usage means that the lease is held and valid; a recall waits until no Usage is left,
-// flushes,
-//           makes the kernel forget, and only then gives the lease back.
-//           Leases stay after close until recalled, or until the table is full (oldest use first).
+//           flushes, makes the kernel forget, and only then gives the lease back. Leases stay after
+//           close until recalled, or until the table is full (oldest use first).
 // Limits:   kInodesMax idle inodes; kUnpinBatch unpins a message.
 // Requires: the loop thread; co_await stop() before it dies.
 #pragma once

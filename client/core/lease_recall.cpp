@@ -136,16 +136,20 @@ Task<void> LeaseKeeper::give_back(InodePtr inode, pb::LeaseMode keep) {
   release.set_keep(keep);
   release.set_epoch(inode->epoch.raw());
   const bool exclusive = inode->mode == pb::LEASE_EXCLUSIVE;
-  if (exclusive && (inode->attributes_dirty || inode->trimmed)) {
+  if (exclusive && inode->has_untold()) {
     pb::FileUpdate& update = *release.mutable_update();
     update.set_size(inode->size);
-    update.set_mtime_ns(inode->attributes.mtime_ns());
-    update.set_atime_ns(inode->attributes.atime_ns());
+    if (inode->attributes_dirty) update.set_mtime_ns(inode->attributes.mtime_ns());
     update.set_trimmed(inode->trimmed);
+    update.set_written_bytes(inode->untold_bytes);
   }
   if (exclusive) inode->burnt = std::max(inode->burnt, inode->epoch);
+  // What a shared lease goes on with.
+  inode->overlay(inode->attributes);
+  const bool tells_size = exclusive && inode->attributes_dirty;
   inode->attributes_dirty = false;
   inode->trimmed = false;
+  inode->untold_bytes = 0;
   if (keep == pb::LEASE_NONE) {
     inode->forget();
   } else {
@@ -160,6 +164,10 @@ Task<void> LeaseKeeper::give_back(InodePtr inode, pb::LeaseMode keep) {
   inode->changed.notify_all();
   if (reply.has_value()) co_return;
   log_.warning("inode {}: giving the lease back: {}", inode->id.raw(), reply.error().to_string());
+  // Nobody else has the size of what was written: an fsync must not call it safe.
+  if (tells_size) {
+    inode->error = Error(Code::kLeaseExpired, "the size could not be told when the lease ended");
+  }
   if (inode->mode == pb::LEASE_SHARED && inode->generation == session_.generation())
     inode->forget();
 }
@@ -214,7 +222,7 @@ pb::Reclaim LeaseKeeper::held() const {
 void LeaseKeeper::session_gone() {
   for (const auto& [id, entry] : inodes_) {
     const InodePtr& inode = entry.inode;
-    inode->pinned = inode->handles() != 0;  // told to the next session with held()
+    inode->pinned = false;  // pinned again when it is used next
     if (inode->mode == pb::LEASE_NONE) continue;
     if (inode->has_delayed()) {
       inode->error = Error(Code::kLeaseExpired, "the session ended before the data was written");
@@ -236,7 +244,8 @@ void LeaseKeeper::drop_all_pages() {
 void LeaseKeeper::tick() {
   trim_table();
   pb::ClientRequest request;
-  while (!unpins_.empty() && request.unpin().inodes_size() < kUnpinBatch) {
+  // All of them: pinned inodes stay in the table, so a bound on their rate would let it grow.
+  while (session_.connected() && !unpins_.empty()) {
     const InodePtr inode = find(*unpins_.begin());
     unpins_.erase(unpins_.begin());
     if (inode == nullptr || inode->handles() != 0 || !inode->pinned) continue;
@@ -244,6 +253,8 @@ void LeaseKeeper::tick() {
     pb::Unpin::One& one = *request.mutable_unpin()->add_inodes();
     one.set_inode(inode->id.raw());
     one.set_pins(1);
+    if (request.unpin().inodes_size() < kUnpinBatch) continue;
+    tasks_.spawn(unpin(std::exchange(request, {})));
   }
   if (request.has_unpin()) tasks_.spawn(unpin(std::move(request)));
 }
@@ -286,6 +297,8 @@ Task<void> LeaseKeeper::release_idle(InodePtr inode) {
   // Next in line to be forgotten.
   Entry& entry = inodes_.at(inode->id);
   order_.splice(order_.begin(), order_, entry.place);
+  // The next one at once: files may come faster than ticks let go of them.
+  if (!session_.stopping()) trim_table();
 }
 
 Task<Status> LeaseKeeper::release_all(Deadline deadline) {

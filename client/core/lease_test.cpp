@@ -120,6 +120,36 @@ TEST(Lease, TheKernelForgetsBeforeTheLeaseIsGivenBack) {
   cluster.unmount(std::move(b));
 }
 
+TEST(Lease, ASizeThatCouldNotBeToldIsReported) {
+  FakeCluster cluster(kTwoOne);
+  auto a = cluster.mount();
+  auto b = cluster.mount();
+  const InodeId inode = cluster.create(*a, "f");
+  const std::vector<std::byte> bytes = filled(5'000, 1);
+  ASSERT_TRUE(cluster.run(a->write(inode, FileOffset(0), bytes, false)).has_value());
+  cluster.master->refuse_releases = true;
+  ASSERT_TRUE(cluster.run(b->get_attributes(inode)).has_value());
+  cluster.master->refuse_releases = false;
+  cluster.world.run_for(1s);
+  const Status told = cluster.run(a->fsync(inode));
+  ASSERT_FALSE(told.has_value()) << "the master does not know the size";
+  EXPECT_EQ(told.error().code(), Code::kLeaseExpired);
+  a->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(a));
+  cluster.unmount(std::move(b));
+}
+
+TEST(Lease, PinsOfClosedFilesAreTakenBackAsFastAsFilesAreClosed) {
+  FakeCluster cluster(kTwoOne);
+  auto mount = cluster.mount();
+  std::vector<InodeId> files;
+  for (int i = 0; i < 600; ++i) files.push_back(cluster.create(*mount, std::to_string(i)));
+  for (const InodeId file : files) mount->release(file, OpenMode::kWrite);
+  cluster.world.run_for(300ms);
+  for (const InodeId file : files) EXPECT_EQ(cluster.master->nodes.at(file.raw()).pins, 0U);
+  cluster.unmount(std::move(mount));
+}
+
 TEST(Session, MutationsAreDoneOnceWhenRepliesAreLost) {
   FakeCluster cluster(kTwoOne);
   auto mount = cluster.mount();
@@ -183,6 +213,64 @@ TEST(Session, ALostSessionLosesOnlyWhatWasNotSyncedAndSaysSo) {
   ASSERT_TRUE(cluster.run(mount->write(inode, FileOffset(0), lost, false)).has_value());
   EXPECT_TRUE(cluster.run(mount->fsync(inode)).has_value());
   mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
+TEST(Session, DelayedDataOutlivesALongOutageOfTheMaster) {
+  FakeCluster cluster(kTwoOne);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "f");
+  const std::uint64_t chunk = std::uint64_t{kTwoOne.data} * kTwoOne.piece_bytes;
+  const std::vector<std::byte> bytes = filled(10'000, 1);
+  ASSERT_TRUE(cluster.run(mount->write(inode, FileOffset(0), bytes, false)).has_value());
+  ASSERT_TRUE(cluster.run(mount->fsync(inode)).has_value());
+  // The map of the next chunk is not known here.
+  ASSERT_TRUE(cluster.run(mount->write(inode, FileOffset(chunk), bytes, false)).has_value());
+  cluster.network.set_unreachable(cluster.master->address(), true);
+  cluster.network.cut(cluster.master->address());
+  cluster.world.run_for(70s);
+  cluster.network.set_unreachable(cluster.master->address(), false);
+  const Status synced = cluster.run(mount->fsync(inode));
+  ASSERT_TRUE(synced.has_value()) << synced.error().to_string();
+  auto other = cluster.mount();
+  EXPECT_EQ(joined(*cluster.run(other->read(inode, FileOffset(chunk), 20'000))), bytes);
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+  cluster.unmount(std::move(other));
+}
+
+TEST(Session, ATruncationThatNobodyAnsweredIsAskedAbout) {
+  FakeCluster cluster(kTwoOne);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "f");
+  const std::vector<std::byte> bytes = filled(300'000, 1);
+  ASSERT_TRUE(cluster.run(mount->write(inode, FileOffset(0), bytes, false)).has_value());
+  ASSERT_TRUE(cluster.run(mount->fsync(inode)).has_value());
+  cluster.master->lose_replies = 1'000'000;
+  pb::SetAttr change;
+  change.set_size(1'000);
+  ASSERT_FALSE(cluster.run(mount->set_attributes(inode, change)).has_value());
+  cluster.master->lose_replies = 0;
+  EXPECT_EQ(cluster.run(mount->get_attributes(inode))->size(), 1'000U) << "it was done";
+  EXPECT_EQ(joined(*cluster.run(mount->read(inode, FileOffset(0), 300'000))), filled(1'000, 1));
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
+TEST(Session, OpenFilesArePinnedUnderTheNextSessionToo) {
+  FakeCluster cluster(kTwoOne);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "f");
+  std::uint32_t& pins = cluster.master->nodes.at(inode.raw()).pins;
+  EXPECT_EQ(pins, 1U);
+  cluster.master->end_session(cluster.master->sessions().front());
+  pins = 0;
+  ASSERT_TRUE(cluster.run(mount->lookup(kRootInode, "f")).has_value());
+  ASSERT_TRUE(cluster.run(mount->read(inode, FileOffset(0), 10)).has_value());
+  EXPECT_EQ(pins, 1U);
+  mount->release(inode, OpenMode::kWrite);
+  cluster.world.run_for(1s);
+  EXPECT_EQ(pins, 0U);
   cluster.unmount(std::move(mount));
 }
 

@@ -86,6 +86,8 @@ class Mount final : public FileSystem, private Session::Owner {
   Task<Status> ensure_trimmed(InodePtr inode, Deadline deadline);
   Task<Status> trim_alone(InodePtr inode, Deadline deadline);
   Task<Status> zero_edge(InodePtr inode, ByteCount size, Deadline deadline);
+  // The status of `work`, or kTimeout: then it goes on by itself.
+  Task<Status> bounded(Task<Status> work, Deadline deadline);
 
   runtime::Runtime& runtime_;
   observe::Log& log_;

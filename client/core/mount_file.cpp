@@ -170,7 +170,11 @@ Task<Status> Mount::write_part(InodePtr inode, FileOffset offset, Bytes bytes, b
     if (inode->trim_pending) {
       usage->end();
       const Status trimmed = co_await ensure_trimmed(inode, lease);
-      if (!trimmed.has_value()) co_return trimmed;
+      if (trimmed.has_value()) continue;
+      // Like the write itself, it may wait for space.
+      const Code code = trimmed.error().code();
+      const bool again = code == Code::kTimeout || code == Code::kLeaseExpired;
+      if (!again || runtime_.now() >= deadline) co_return trimmed;
       continue;
     }
     const std::uint64_t serial = inode->serial;

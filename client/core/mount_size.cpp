@@ -1,11 +1,28 @@
 // Mount: truncation and extension (docs/protocols/data-path.md, "Truncate").
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "client/core/mount.h"
 #include "common/base/limits.h"
+#include "common/runtime/completion.h"
 
 namespace cairn::client {
+
+namespace {
+Task<void> finish(Task<Status> work, runtime::Completion<Status> done) {
+  Status status = co_await work;
+  done.set(std::move(status));
+}
+}  // namespace
+
+Task<Status> Mount::bounded(Task<Status> work, Deadline deadline) {
+  runtime::Completion<Status> done(runtime_);
+  tasks_.spawn(finish(std::move(work), done));
+  std::optional<Status> status = co_await done.wait_until(deadline);
+  if (!status.has_value()) co_return fail(Code::kTimeout, "the cluster takes no writes");
+  co_return std::move(*status);
+}
 
 Task<Result<pb::Attributes>> Mount::extend(InodeId inode, ByteCount size) {
   if (options_.read_only) co_return fail(Code::kReadOnly);
@@ -33,8 +50,10 @@ Task<Result<pb::Attributes>> Mount::set_size(InodePtr inode, pb::SetAttr change,
       if (!trimmed.has_value()) co_return fail(trimmed.error());
     }
     const std::uint64_t serial = inode->serial;
-    // Nothing may be on its way to what will be cut off.
-    const Status flushed = co_await writeback_.flush(inode);
+    // Nothing may be on its way to what will be cut off. It may wait for space for ever; who waits
+    // for us may not.
+    Task<Status> flushing = writeback_.flush(inode);
+    const Status flushed = co_await bounded(std::move(flushing), deadline);
     if (inode->serial != serial && runtime_.now() < deadline) continue;
     if (!flushed.has_value()) co_return fail(flushed.error());
     Result<pb::Attributes> sized = co_await set_size_alone(inode, std::move(change));
@@ -53,7 +72,13 @@ Task<Result<pb::Attributes>> Mount::set_size_alone(InodePtr inode, pb::SetAttr c
   pb::ClientRequest request;
   *request.mutable_set_attr() = std::move(change);
   const Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
-  if (!reply.has_value()) co_return fail(reply.error());
+  if (!reply.has_value()) {
+    // It may have been done: what we hold of the file may be cut off already.
+    if (reply.error().code() == Code::kTimeout && inode->serial == serial) {
+      leases_.abandon(inode, reply.error());
+    }
+    co_return fail(reply.error());
+  }
   if (inode->serial != serial) co_return reply->attributes();
   const ByteCount old_size = inode->size;
   inode->attributes = reply->attributes();
@@ -110,11 +135,15 @@ Task<Status> Mount::trim_alone(InodePtr inode, Deadline deadline) {
   const Status zeroed = co_await zero_edge(inode, size, deadline);
   if (!zeroed.has_value()) co_return zeroed;
   inode->stored_end = std::min(inode->stored_end, align_up(size, kBlockBytes));
-  const Status trimmed = co_await writer_.trim(inode, size);
+  Task<Status> trimming = writer_.trim(inode, size);
+  const Status trimmed = co_await bounded(std::move(trimming), deadline);
   if (inode->serial != serial) co_return fail(Code::kLeaseExpired, "the lease ended during a trim");
   if (!trimmed.has_value()) {
-    // Its op may be undecided at some pieces.
-    if (trimmed.error().code() != Code::kCancelled) leases_.abandon(inode, trimmed.error());
+    if (trimmed.error().code() == Code::kCancelled) co_return trimmed;
+    // Its op may be undecided at some pieces. Only the zeroed tail is dirty: no byte of the
+    // application is lost with it.
+    inode->cache.drop_all();
+    leases_.abandon(inode, trimmed.error());
     co_return trimmed;
   }
   inode->trim_pending = false;

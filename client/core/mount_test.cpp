@@ -361,6 +361,104 @@ TEST(Mount, AWrongGuessOfTheLayoutLeavesNoPieceBehind) {
   }
 }
 
+TEST(Mount, FsyncWritesWhatWasDirtyWhenItBeganThoughMoreComesBehindIt) {
+  // A cell of two ops.
+  FakeCluster cluster({.data = 2,
+                       .parity = 1,
+                       .min = 2,
+                       .cell_bytes = 2 * 1024 * 1024,
+                       .piece_bytes = 2 * 1024 * 1024});
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(1, 10));
+  file.fsync();
+  for (const auto& cs : cluster.cs) cs->delay = 300ms;
+  file.write(0, pattern(2, 2'000'000));
+  std::optional<Status> synced;
+  cluster.start(mount->fsync(inode), &synced);
+  while (!synced.has_value()) {
+    cluster.world.run_for(100ms);
+    if (!synced.has_value()) file.write(0, pattern(3, 1'048'576));
+  }
+  ASSERT_TRUE(synced->has_value());
+  const auto& held = cluster.cs[1]->pieces.at({1, 0}).blocks;
+  EXPECT_EQ(held.size(), div_ceil(2'000'000, kBlockBytes));
+  for (const auto& cs : cluster.cs) cs->delay = Duration();
+  file.check_all();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
+TEST(Mount, ATruncationOfAFullClusterEnds) {
+  FakeCluster cluster(kTwoOne);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "a");
+  FileModel file(cluster, *mount, inode);
+  file.write(0, pattern(1, 20'000));
+  file.fsync();
+  for (const auto& cs : cluster.cs) cs->full = true;
+  // The rest of the last block cannot be zeroed now: before the next write will do.
+  file.truncate(10'000);
+  file.check_all();
+  const std::vector<std::byte> bytes = pattern(2, 3'000);
+  std::optional<Status> written;
+  cluster.start(mount->write(inode, FileOffset(15'000), bytes, false), &written);
+  cluster.world.run_for(100s);
+  EXPECT_FALSE(written.has_value()) << "a hard mount waits";
+  for (const auto& cs : cluster.cs) cs->full = false;
+  cluster.world.run_for(20s);
+  ASSERT_TRUE(written.has_value());
+  ASSERT_TRUE(written->has_value()) << written->error().to_string();
+  file.truth.resize(15'000);
+  file.truth.insert(file.truth.end(), bytes.begin(), bytes.end());
+  file.check_all();
+  file.fsync();
+  // What waits to be written is not cut off from under its writer.
+  for (const auto& cs : cluster.cs) cs->full = true;
+  file.write(0, pattern(3, 10'000));
+  pb::SetAttr change;
+  change.set_size(100);
+  const Result<pb::Attributes> cut = cluster.run(mount->set_attributes(inode, change));
+  ASSERT_FALSE(cut.has_value());
+  EXPECT_EQ(cut.error().code(), Code::kTimeout);
+  file.check_all();
+  for (const auto& cs : cluster.cs) cs->full = false;
+  file.fsync();
+  file.truncate(100);
+  file.check_all();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
+TEST(Mount, AReadEndsThoughAWriteOfItsStripeWaits) {
+  FakeCluster cluster(kTwoOne);
+  auto first = cluster.mount();
+  const InodeId inode = cluster.create(*first, "a");
+  FileModel file(cluster, *first, inode);
+  file.write(0, pattern(1, 131'072));
+  file.fsync();
+  first->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(first));
+  auto mount = cluster.mount();
+  ASSERT_TRUE(cluster.run(mount->open(inode, OpenMode::kWrite)).has_value());
+  file.use(*mount);
+  for (const auto& cs : cluster.cs) cs->full = true;
+  file.write(0, pattern(2, 4'096));
+  cluster.world.run_for(3s);
+  // Piece 1, so that the read has to rebuild.
+  cluster.cs[2]->kill();
+  std::optional<Result<std::vector<Buffer>>> got;
+  cluster.start(mount->read(inode, FileOffset(100'000), 4'096), &got);
+  EXPECT_TRUE(cluster.world.run_until([&] { return got.has_value(); }, 60s));
+  for (const auto& cs : cluster.cs) cs->full = false;
+  cluster.cs[2]->revive();
+  cluster.world.run_for(20s);
+  file.check_all();
+  mount->release(inode, OpenMode::kWrite);
+  cluster.unmount(std::move(mount));
+}
+
 TEST(Mount, SettlesWhenIdle) {
   FakeCluster cluster(kTwoOne);
   auto mount = cluster.mount();

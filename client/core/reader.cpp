@@ -17,7 +17,9 @@ constexpr Duration kSlowRead = 1500ms;  // then it is read around, if that is po
 constexpr Duration kAttempt = 8s;       // when it is not
 constexpr Duration kRetryFirst = 50ms;
 constexpr Duration kRetryMost = 1s;
-// After a read waited for its whole time in vain, the next ones try once.
+// After a read waited for its whole time in vain, the next ones wait only a little: long enough for
+// a chunk server that came back to be found.
+constexpr Duration kHopelessWait = 3s;
 constexpr Duration kHopelessFor = 10s;
 constexpr std::uint64_t kSpanBlocksMax = limits::kReadBytesMax / kBlockBytes;
 
@@ -144,6 +146,11 @@ Task<void> Reader::read_span(InodePtr inode, Span span, StripeLock lock, Deadlin
                              PartsResult* result) {
   const std::uint64_t serial = inode->serial;
   Backoff backoff(kRetryFirst, kRetryMost);
+  // The kernel asks several times for one read (read-ahead, then the page): only the first waits
+  // for
+  // its whole time.
+  const bool hopeless = runtime_.now() < span.chunk->hopeless_until;
+  const Deadline limit = hopeless ? std::min(deadline, runtime_.after(kHopelessWait)) : deadline;
   for (;;) {
     *result = co_await try_span(inode, span, lock, deadline);
     if (result->has_value()) {
@@ -156,10 +163,8 @@ Task<void> Reader::read_span(InodePtr inode, Span span, StripeLock lock, Deadlin
     }
     const Instant again = runtime_.after(backoff.next(runtime_.random()));
     if (result->error().code() == Code::kCancelled) co_return;
-    // The kernel asks several times for one read (read-ahead, then the page): only the first waits.
-    if (runtime_.now() < span.chunk->hopeless_until) co_return;
-    if (again >= deadline) {
-      span.chunk->hopeless_until = runtime_.after(kHopelessFor);
+    if (again >= limit) {
+      if (limit == deadline) span.chunk->hopeless_until = runtime_.after(kHopelessFor);
       co_return;
     }
     co_await runtime::sleep_until(runtime_, again);
@@ -203,7 +208,9 @@ Task<Reader::PartsResult> Reader::try_span(InodePtr inode, Span span, StripeLock
     if (!avoid || !replicas) broken |= piece_bit(piece);
   }
   if (!replicas && lock == StripeLock::kFree && inode->mode == pb::LEASE_EXCLUSIVE) {
-    const StripeGuard guard = co_await lock_stripe(&runtime_, inode, span.stripe);
+    // A write of the stripe may wait for space as long as it likes; reads end.
+    const StripeGuard guard = co_await lock_stripe_until(&runtime_, inode, span.stripe, deadline);
+    if (!guard.held()) co_return fail(Code::kTimeout, "a write of the stripe is under way");
     PartsResult rebuilt = co_await rebuild(inode, span, broken, deadline);
     co_return rebuilt;
   }

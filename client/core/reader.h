@@ -2,11 +2,9 @@
 // missing, broken or slow. Knows nothing of the cache.
 //
 // Promises: every block's CRC was checked here; holes are zeros; a slow chunk server costs
-// kSlowRead, then
-//           it is read around.
+//           kSlowRead, then it is read around.
 // Requires: a lease on the inode while it reads. Rebuilding needs a row without writes under way:
-// the reader
-//           takes the stripe's lock for it, unless the caller says that he has it.
+//           the reader takes the stripe's lock for it, unless the caller says that he has it.
 // Errors:   kTooFewPieces or kTimeout at the deadline; kLeaseExpired; those of ChunkMap.
 #pragma once
 

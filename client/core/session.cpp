@@ -169,7 +169,8 @@ Task<Result<pb::ClientReply>> Session::call(pb::ClientRequest request, Deadline 
     Result<pb::ClientReply> reply = co_await call_numbered(std::move(request), deadline, nullptr);
     co_return reply;
   }
-  const runtime::Semaphore::Permit permit = co_await mutations_.acquire(1);
+  const runtime::Semaphore::Permit permit = co_await mutations_.acquire_until(1, deadline);
+  if (!permit.held()) co_return fail(Code::kTimeout, "too many requests wait for the MDS");
   Mutation mutation;
   Result<pb::ClientReply> reply = co_await call_numbered(std::move(request), deadline, &mutation);
   // Given up or answered: either way the master may forget it, and refuses a late copy.

@@ -3,8 +3,7 @@
 //
 // Owns:     the channel to the master, the numbers of mutations.
 // Promises: a mutation is done exactly once, over lost connections and restarts of the MDS (same
-// seq
-//           until answered); reads are repeated until answered; call() ends at its deadline.
+//           seq until answered); reads are repeated until answered; call() ends at its deadline.
 //           After a lost connection it tries all masters for ever, until stop().
 // Requires: the loop of `runtime`; start() first; co_await stop() before it dies.
 // Limits:   half of limits::kSessionRequestsInFlightMax mutations at a time; more wait.
@@ -57,6 +56,8 @@ class Session {
 
   // True while leases may be trusted by the local clock.
   bool valid() const { return session_ != 0 && runtime_.now() < valid_until_; }
+  // False: call_once() would be in vain.
+  bool connected() const { return channel_ != nullptr && channel_->is_open(); }
   // Resumes when valid() may have changed.
   Task<bool> wait_change(Deadline deadline) { return changed_.wait_until(deadline); }
   // Grows with each new session: what was granted under an older one is void.

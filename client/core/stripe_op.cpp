@@ -199,7 +199,8 @@ PieceMask StripeOp::zeroes_only_mask() const {
   return mask;
 }
 
-std::vector<RowRun> dirty_rows(const FileCache& cache, const StripeGeometry& geometry) {
+std::vector<RowRun> dirty_rows(const FileCache& cache, const StripeGeometry& geometry,
+                               std::uint64_t from) {
   std::vector<bool> dirty(geometry.rows, false);
   for (unsigned piece = 0; piece < geometry.data; ++piece) {
     const std::uint64_t first = geometry.file_block(piece, 0);
@@ -209,7 +210,7 @@ std::vector<RowRun> dirty_rows(const FileCache& cache, const StripeGeometry& geo
   }
   std::vector<RowRun> rows;
   std::uint64_t total = 0;
-  for (std::uint64_t row = 0; row < geometry.rows && total < kRowsPerOpMax; ++row) {
+  for (std::uint64_t row = from; row < geometry.rows && total < kRowsPerOpMax; ++row) {
     if (!dirty[row]) continue;
     add_block(rows, row, 1);
     ++total;

@@ -75,8 +75,9 @@ struct StripeSource {
   bool zero_rest = false;
 };
 
-// Rows of the stripe with dirty blocks, at most kRowsPerOpMax.
-std::vector<RowRun> dirty_rows(const FileCache& cache, const StripeGeometry& geometry);
+// Rows of the stripe with dirty blocks, from row `from` on, at most kRowsPerOpMax.
+std::vector<RowRun> dirty_rows(const FileCache& cache, const StripeGeometry& geometry,
+                               std::uint64_t from);
 // Pieces that an op on these rows writes: those with dirty blocks, and all parity.
 PieceMask touched_pieces(const FileCache& cache, const StripeGeometry& geometry,
                          const std::vector<RowRun>& rows);

@@ -170,7 +170,7 @@ Task<Status> Writeback::flush(InodePtr inode) {
 
 Task<Status> Writeback::commit(InodePtr inode, Deadline deadline) {
   const runtime::Semaphore::Permit permit = co_await inode->commit.lock();
-  if (!inode->attributes_dirty && !inode->trimmed) co_return Status();
+  if (!inode->has_untold()) co_return Status();
   if (inode->mode != pb::LEASE_EXCLUSIVE) co_return Status();
   const std::uint64_t serial = inode->serial;
   const bool trimmed = inode->trimmed;
@@ -180,20 +180,31 @@ Task<Status> Writeback::commit(InodePtr inode, Deadline deadline) {
   commit.set_epoch(inode->epoch.raw());
   pb::FileUpdate& update = *commit.mutable_update();
   update.set_size(inode->size);
-  update.set_mtime_ns(inode->attributes.mtime_ns());
-  update.set_atime_ns(inode->attributes.atime_ns());
+  // Times that we do not delay may be older than those that a SetAttr on its way sets.
+  const bool times = inode->attributes_dirty;
+  if (times) update.set_mtime_ns(inode->attributes.mtime_ns());
   update.set_trimmed(trimmed);
+  update.set_written_bytes(inode->untold_bytes);
   inode->attributes_dirty = false;
   inode->trimmed = false;
+  inode->telling_bytes = std::exchange(inode->untold_bytes, 0);
   inode->committing = true;
+  inode->telling_times = times;
   const Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
   inode->committing = false;
+  inode->telling_times = false;
   if (inode->serial != serial) {
     co_return fail(Code::kLeaseExpired, "the lease ended before the size was told");
   }
-  if (reply.has_value()) co_return Status();
-  inode->attributes_dirty = true;
+  const ByteCount told = std::exchange(inode->telling_bytes, 0);
+  if (reply.has_value()) {
+    inode->attributes.set_blocks(reply->attributes().blocks());
+    co_return Status();
+  }
+  inode->attributes_dirty = inode->attributes_dirty || times;
   inode->trimmed = inode->trimmed || trimmed;
+  // It may have been done: then they count twice, which blocks allow.
+  inode->untold_bytes += told;
   const Code code = reply.error().code();
   if (code == Code::kStaleEpoch || code == Code::kLeaseExpired)
     leases_.abandon(inode, reply.error());

@@ -4,8 +4,7 @@
 //
 // Owns:     the background tasks of writing back, the list of inodes with delayed data.
 // Promises: flush() returns success only when everything that was dirty is decided; what cannot be
-// written
-//           is abandoned and reported (P1).
+//           written is abandoned and reported (P1).
 // Limits:   Options::dirty_bytes_per_file and the pool's budget: room() says whether a write fits.
 // Requires: the loop thread; co_await stop() before it dies.
 #pragma once

@@ -34,15 +34,19 @@ Task<Status> Writer::write_stripe(InodePtr inode, std::uint64_t stripe) {
   const std::uint64_t serial = inode->serial;
   CHECK(inode->layout.has_value());
   const StripeGeometry geometry = StripeGeometry::of(*inode->layout, stripe);
-  // What is dirtied after this moment may wait for the next call.
-  std::uint64_t rounds = div_ceil(geometry.rows, kRowsPerOpMax);
-  for (; rounds != 0; --rounds) {
+  // Once from the first row to the last: what is dirtied behind it may wait for the next call, and
+  // must not be taken instead of what was dirty before.
+  std::uint64_t from = 0;
+  while (from < geometry.rows) {
     const auto source = std::make_shared<StripeSource>();
     source->geometry = geometry;
-    source->rows = dirty_rows(inode->cache, geometry);
+    source->rows = dirty_rows(inode->cache, geometry, from);
     if (source->rows.empty()) co_return Status();
-    const Deadline deadline = runtime_.after(kMetaTimeout);
-    const Result<ChunkPtr> chunk = co_await map_.find(inode, geometry.chunk_index, deadline);
+    std::uint64_t taken = 0;
+    for (const RowRun& run : source->rows) taken += run.count;
+    from = taken < kRowsPerOpMax ? geometry.rows
+                                 : source->rows.back().first + source->rows.back().count;
+    const Result<ChunkPtr> chunk = co_await find_chunk(inode, geometry.chunk_index);
     if (inode->serial != serial) co_return lost();
     if (!chunk.has_value()) co_return fail(chunk.error());
     const Status written = co_await write_op(inode, *chunk, source);
@@ -52,16 +56,34 @@ Task<Status> Writer::write_stripe(InodePtr inode, std::uint64_t stripe) {
   co_return Status();
 }
 
+Task<Result<ChunkPtr>> Writer::find_chunk(InodePtr inode, std::uint64_t index) {
+  const std::uint64_t serial = inode->serial;
+  Backoff backoff(50ms, 1s);
+  for (;;) {
+    const Deadline deadline = runtime_.after(kMetaTimeout);
+    Result<ChunkPtr> chunk = co_await map_.find(inode, index, deadline);
+    if (chunk.has_value()) co_return chunk;
+    if (inode->serial != serial) co_return lost();
+    if (session_.stopping()) co_return fail(Code::kCancelled, "the mount is being stopped");
+    if (!waits_for(chunk.error())) co_return chunk;
+    co_await pause(&backoff);
+  }
+}
+
 Task<Status> Writer::trim(InodePtr inode, ByteCount size) {
   if (!inode->layout.has_value()) co_return Status();
   const layout::FileLayout layout = *inode->layout;
   const ByteCount in_chunk = size % layout.chunk_bytes();
   if (in_chunk == 0) co_return Status();
   const std::uint64_t stripe = size / layout.stripe_bytes();
+  const std::uint64_t serial = inode->serial;
   const StripeGuard guard = co_await lock_stripe(&runtime_, inode, stripe);
+  // Under another lease there may be bytes past this size.
+  if (inode->serial != serial) co_return lost();
   const StripeGeometry geometry = StripeGeometry::of(layout, stripe);
   const Deadline deadline = runtime_.after(kMetaTimeout);
   const Result<ChunkPtr> chunk = co_await map_.find(inode, geometry.chunk_index, deadline);
+  if (inode->serial != serial) co_return lost();
   if (!chunk.has_value()) co_return fail(chunk.error());
   if ((*chunk)->view == nullptr) co_return Status();
   for (std::uint64_t row = 0; row < geometry.rows; row += kRowsPerOpMax) {
@@ -71,6 +93,7 @@ Task<Status> Writer::trim(InodePtr inode, ByteCount size) {
     source->zero_from = div_ceil(size, kBlockBytes);
     source->zero_rest = row + kRowsPerOpMax >= geometry.rows;
     const Status written = co_await write_op(inode, *chunk, source);
+    if (inode->serial != serial) co_return lost();
     if (!written.has_value()) co_return written;
   }
   co_return Status();
@@ -205,7 +228,10 @@ Task<Status> Writer::write_op(InodePtr inode, ChunkPtr chunk,
   }
   inode->stored_end = std::max(inode->stored_end, op->file_end * kBlockBytes);
   for (const FileRun& run : op->claimed) inode->cache.done(run);
-  for (const FileRun& run : op->claimed) bytes_written_ += run.count * kBlockBytes;
+  for (const FileRun& run : op->claimed) {
+    inode->untold_bytes += run.count * kBlockBytes;
+    bytes_written_ += run.count * kBlockBytes;
+  }
   co_return Status();
 }
 

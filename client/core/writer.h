@@ -2,15 +2,12 @@
 // deals with those who fail (docs/protocols/data-path.md, "Writing").
 //
 // Promises: write_stripe() returns success only when every block that was dirty when it began is
-// decided
-//           (P1), and nothing that was sent ever changes.
-//           A write that waits (for space, for the minimum) holds no budget and stops nothing else
-//           (P8).
+//           decided (P1), and nothing that was sent ever changes. A write that waits (for space,
+//           for the minimum) holds no budget and stops nothing else (P8).
 // Requires: the exclusive lease; the stripe's lock held by the caller.
 // Errors:   kLeaseExpired (the lease ended; nothing more to do here), kNoSpace and kBelowMinimum
-// when the
-//           mount does not wait for ever, kCancelled. Whoever gets another error than kLeaseExpired
-//           must abandon the lease: ops may be neither decided nor dropped.
+//           when the mount does not wait for ever, kCancelled. Whoever gets another error than
+//           kLeaseExpired must abandon the lease: ops may be neither decided nor dropped.
 #pragma once
 
 #include <cstdint>
@@ -61,6 +58,7 @@ class Writer {
     bool fenced = false;
   };
 
+  Task<Result<ChunkPtr>> find_chunk(InodePtr inode, std::uint64_t index);
   Task<Status> write_op(InodePtr inode, ChunkPtr chunk, std::shared_ptr<StripeSource> source);
   Task<Status> get_ready(InodePtr inode, ChunkPtr chunk, std::shared_ptr<StripeSource> source);
   Task<Status> read_old(InodePtr inode, std::shared_ptr<StripeSource> source,

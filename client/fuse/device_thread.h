@@ -2,8 +2,8 @@
 // operations.
 //
 // One thread: requests begin in the order of the kernel's queue, and its work (one copy out of the
-// kernel) is a small part of what the loop does for each. Requires: SIGUSR2 is free for it (wakes
-// the thread from a read).
+// kernel) is a small part of what the loop does for each.
+// Requires: SIGUSR2 is free for it (wakes the thread from a read).
 #pragma once
 
 #include <atomic>

@@ -1,8 +1,8 @@
 // DirectoryHandle: one open directory: a snapshot of its names, read a page at a time.
 //
 // Promises: an offset of readdir means the same entry for the life of the handle, until rewinddir()
-// (offset 0)
-//           makes a new snapshot. Names that exist from rewind to end appear exactly once.
+//           (offset 0) makes a new snapshot. Names that exist from rewind to end appear exactly
+//           once.
 // Limits:   kPagesKept pages are in memory; an older page that is asked for again is read anew.
 // Requires: the loop thread; one fill() at a time (the mutex).
 #pragma once

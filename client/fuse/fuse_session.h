@@ -1,9 +1,11 @@
 // FuseSession: one mount of a FileSystem, from mount(2) to the end of the kernel's connection.
 //
 // Owns:     libfuse's session, the device thread, the kernel cache's threads, the requests under
-// way. Promises: never unmounts anything but its own mount. Requires: the loop thread; `fs`
-// started. Order of the end: ended(), unmount(), fs.stop(), close(). Errors:   kNotFound (no
-// /dev/fuse or mount point), kNotPermitted, kUnavailable.
+//           way.
+// Promises: never unmounts anything but its own mount.
+// Requires: the loop thread; `fs` started. Order of the end: ended(), unmount(), fs.stop(),
+//           close().
+// Errors:   kNotFound (no /dev/fuse or mount point), kNotPermitted, kUnavailable.
 //
 // What the kernel may cache (see ops_file.cpp for the flags of an open):
 //   pages       as long as client/core holds a lease of the inode; it invalidates before it gives

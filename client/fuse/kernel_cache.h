@@ -4,11 +4,10 @@
 // Owns:     kThreads notifier threads. A notification may wait for requests in flight (it locks the
 //           pages they fill), so it never runs on the loop or on a thread that reads requests.
 // Promises: invalidate() ends when no page of the inode from before is left, dirty mapped pages
-// were
-//           written through requests of this mount, and its attributes will be asked for again.
+//           were written through requests of this mount, and its attributes will be asked for
+//           again.
 // Requires: invalidate() on the loop. stop(): every request is answered (refuse + answer_all), so
-// that no
-//           notification waits.
+//           that no notification waits.
 // Limits:   as many queued as client/core gives leases back at a time; each holds its inode once.
 #pragma once
 

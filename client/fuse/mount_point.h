@@ -8,8 +8,9 @@
 namespace cairn::client::fuse {
 
 // The directory without symlinks, absolute. A mount of the same `source` ("cairn://stor1") whose
-// process died is cleared away first: it would only answer ENOTCONN. Errors: kNotFound; kBusy (not
-// a directory, mounted already, somebody else's dead mount). Sentences for people.
+// process died is cleared away first: it would only answer ENOTCONN.
+// Errors:   kNotFound; kBusy (not a directory, mounted already, somebody else's dead mount).
+//           Sentences for people.
 Result<std::string> prepare_mount_point(const std::string& path, const std::string& source);
 
 }  // namespace cairn::client::fuse

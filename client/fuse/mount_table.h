@@ -1,6 +1,6 @@
 // What the kernel says of mounts, and the ways to end one.
 // Thread rule: any thread. unmount() may wait for requests that this process serves: never on the
-// loop.
+//           loop.
 #pragma once
 
 #include <optional>
@@ -26,7 +26,8 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text);
 std::optional<MountEntry> visible_mount(const std::string& mount_point);
 
 // Ends the mount at `mount_point` if it still is `device`. A busy one is synced and detached: it
-// vanishes from the tree and ends with its last user. Errors: kBusy (what the system said).
+// vanishes from the tree and ends with its last user.
+// Errors:   kBusy (what the system said).
 Status unmount(const std::string& mount_point, const std::string& device);
 
 // Lets the kernel read ahead far enough for several requests of 1 MiB at a time. Without the right

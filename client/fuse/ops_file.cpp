@@ -41,14 +41,12 @@ void remove_handle(Server* server, std::uint64_t number) {
   server->files().remove(number);
 }
 
-Task<Status> truncate(Server* server, InodeId inode) {
+Task<Result<pb::Attributes>> truncate(Server* server, InodeId inode) {
   pb::SetAttr change;
   change.set_size(0);
   change.set_mtime_ns(server->runtime().wall_now().raw());
-  const Result<pb::Attributes> done =
-      co_await server->fs().set_attributes(inode, std::move(change));
-  if (!done.has_value()) co_return fail(done.error());
-  co_return Status();
+  Result<pb::Attributes> done = co_await server->fs().set_attributes(inode, std::move(change));
+  co_return done;
 }
 
 // Opens and, if asked, truncates.
@@ -56,13 +54,9 @@ Task<Result<pb::Attributes>> open_inode(Server* server, InodeId inode, int flags
   const OpenMode mode = open_mode(flags);
   Result<pb::Attributes> opened = co_await server->fs().open(inode, mode);
   if (!opened.has_value() || (flags & O_TRUNC) == 0) co_return opened;
-  const Status truncated = co_await truncate(server, inode);
-  if (!truncated.has_value()) {
-    server->fs().release(inode, mode);
-    co_return fail(truncated.error());
-  }
-  opened->set_size(0);
-  co_return opened;
+  Result<pb::Attributes> truncated = co_await truncate(server, inode);
+  if (!truncated.has_value()) server->fs().release(inode, mode);
+  co_return truncated;
 }
 
 Task<void> open_file(Server* server, fuse_req_t request, InodeId inode, int flags) {

@@ -1,5 +1,6 @@
 // What /proc says of processes: the name of this process for ever, whether another still runs,
-// whether a thread is being killed. Thread rule: any thread.
+// whether a thread is being killed.
+// Thread rule: any thread.
 #pragma once
 
 #include <sys/types.h>
@@ -12,7 +13,8 @@
 namespace cairn::client::fuse {
 
 // "PID START-TIME BOOT-ID PID-NAMESPACE" of the calling process: no other process, before or after,
-// on this host has the same. Errors: kUnavailable when /proc is not there.
+// on this host has the same.
+// Errors:   kUnavailable when /proc is not there.
 Result<std::string> process_identity();
 
 // False only when the process of that identity cannot run any more: other boot, pid gone or used by

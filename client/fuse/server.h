@@ -3,14 +3,12 @@
 //
 // Owns:     the tasks of requests under way, open handles, request memory.
 // Promises: every admitted request is answered exactly once. A request whose caller was killed is
-// answered
-//           EINTR at once; what it started may still finish in the background.
-//           Only fatal signals do that, as on NFS: programs do not expect EINTR from mkdir().
+//           answered EINTR at once; what it started may still finish in the background. Only fatal
+//           signals do that, as on NFS: programs do not expect EINTR from mkdir().
 // Requires: the loop thread for all but admit(), start(), refuse(), interrupted(), memory();
 //           co_await drained() before it dies.
 // Limits:   kRequestsMax requests and kWriteBytesMax bytes of writes under way; beyond, ENOMEM at
-// once, so
-//           that blocked writes never stop the reading of other requests.
+//           once, so that blocked writes never stop the reading of other requests.
 #pragma once
 
 #include <atomic>

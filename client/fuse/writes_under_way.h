@@ -13,8 +13,7 @@
 //
 // Limits:   as many ranges as reads of the kernel while the write is under way.
 // Requires: requests begin in the order of the kernel's queue (one thread reads the device). The
-// loop
-//           thread.
+//           loop thread.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 // What a machine knows of its clusters: /etc/cairn (or $CAIRN_ETC) with clusters/NAME/bs.list (one
 // "ADDR:PORT" of an MDS a line), clusters/NAME/auth_digest.key (0600, the derived key) and host_id.
 //
-// Errors: kNotFound (names the file and how to make it), kInvalidArgument (bad line, with its
-// number).
+// Errors:   kNotFound (names the file and how to make it), kInvalidArgument (bad line, with its
+//           number).
 #pragma once
 
 #include <string>

@@ -1,11 +1,10 @@
 // Small files that must not be lost or seen half written: identity, keys, address lists.
 //
 // Promises: write_file_durably() replaces the whole file at once and returns when it and its name
-// are on
-//           the disk; a crash leaves the old file or the new one. create_file_durably() does the
-//           same but never replaces: of several writers one wins, the others get kExists.
+//           are on the disk; a crash leaves the old file or the new one. create_file_durably() does
+//           the same but never replaces: of several writers one wins, the others get kExists.
 // Errors:   kNotFound, kAccessDenied, kNoSpace, kReadOnly, else kDiskFailed; the message names the
-// path.
+//           path.
 #pragma once
 
 #include <string>

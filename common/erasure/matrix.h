@@ -27,8 +27,8 @@ struct Matrix {
 Matrix parity_rows(unsigned data, unsigned parity);
 
 // Row w of the answer, multiplied by the pieces in `used` (in ascending order), gives the w-th
-// piece of `want`. Requires: `used` has exactly `data` bits, and every pattern is invertible
-// (codec_test proves it).
+// piece of `want`.
+// Requires: `used` has exactly `data` bits, and every pattern is invertible (codec_test proves it).
 Matrix decode_rows(const Matrix& parity, std::uint32_t used, std::uint32_t want);
 
 }  // namespace cairn::erasure

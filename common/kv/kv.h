@@ -4,8 +4,8 @@
 //           returns (both users keep a log of their own and replay it). scan() sees the state at
 //           its call.
 // Requires: one thread at a time per Kv, except where an implementation says more.
-// Errors:   kCorrupt (bad checksum on disk), kDiskFailed (fence: nothing more may be written).
-// Keys order by unsigned bytes. Implementations: MemKv (tests, simulation), RocksKv.
+// Errors:   kCorrupt (bad checksum on disk), kDiskFailed (fence: nothing more may be written). Keys
+//           order by unsigned bytes. Implementations: MemKv (tests, simulation), RocksKv.
 #pragma once
 
 #include <functional>

@@ -8,9 +8,9 @@
 namespace cairn::net {
 
 // Requires: `stream` outlives the task. Reads not one byte past the handshake.
-// Errors: kWrongCluster, kNotAuthenticated (either side refused the other), kTimeout,
-// kConnectionLost,
-//         kProtocol. After an error the stream is of no use; the caller closes it.
+// Errors:   kWrongCluster, kNotAuthenticated (either side refused the other), kTimeout,
+//           kConnectionLost, kProtocol. After an error the stream is of no use; the caller closes
+//           it.
 Task<Status> authenticate(runtime::Runtime& runtime, Stream& stream, Credentials credentials,
                           Role role, Deadline deadline);
 

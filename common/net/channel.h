@@ -4,12 +4,11 @@
 //
 // Owns:     the stream, a reader and a writer task, the table of requests in flight.
 // Promises: requests of one channel are written in call order and delivered to the peer's handler
-// in
-//           that order (handlers then run concurrently); a reply completes exactly its own request;
-//           bodies are received into fresh 4 KiB-aligned Buffers and sent without a copy;
+//           in that order (handlers then run concurrently); a reply completes exactly its own
+//           request; bodies are received into fresh 4 KiB-aligned Buffers and sent without a copy;
 //           when the stream breaks, every request in flight ends with kConnectionLost.
-// Limits:   limits::kChannelRequestsInFlightMax per side (call() then ends with kOverloaded);
-//           meta and body sizes of limits.h; a frame beyond them closes the channel (kProtocol).
+// Limits:   limits::kChannelRequestsInFlightMax per side (call() then ends with kOverloaded); meta
+//           and body sizes of limits.h; a frame beyond them closes the channel (kProtocol).
 // Requires: the loop thread; close() and co_await closed() before it dies.
 // Errors:   kTimeout at the deadline (a late reply is dropped), kConnectionLost, kOverloaded, and
 //           whatever the handler of the peer returned (code and message travel).
@@ -66,7 +65,8 @@ class Channel {
   virtual Task<void> closed() = 0;
 };
 
-// Connects, authenticates, starts. Errors: those of connect(), kNotAuthenticated, kWrongCluster.
+// Connects, authenticates, starts.
+// Errors:   those of connect(), kNotAuthenticated, kWrongCluster.
 Task<Result<std::unique_ptr<Channel>>> connect_channel(runtime::Runtime& runtime, Network& network,
                                                        Address to, Credentials credentials,
                                                        Channel::Handler handler, Deadline deadline);

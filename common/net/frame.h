@@ -3,9 +3,9 @@
 //
 // Promises: decode refuses (kProtocol) wrong magic, unknown version or kind, a bad header checksum,
 //           non-zero reserved bytes and lengths beyond limits.h: before anybody allocates for them.
-//           What decodes encodes to the same bytes.
-// The checksum of the meta rides in the header: a flipped bit in a chunk number or a range must not
-// become a write to the wrong place. Bodies carry one CRC32C per block in their meta.
+//           What decodes encodes to the same bytes. The checksum of the meta rides in the header: a
+//           flipped bit in a chunk number or a range must not become a write to the wrong place.
+//           Bodies carry one CRC32C per block in their meta.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,8 @@
 // password the key is empty on both sides and the proofs are public; then only the names are really
 // compared. The handshake proves who is there; it does not encrypt or sign what follows.
 //
-// Limits: all sizes are fixed but the cluster name's (kClusterNameBytesMax). Errors: kProtocol.
+// Limits:   all sizes are fixed but the cluster name's (kClusterNameBytesMax).
+// Errors:   kProtocol.
 #pragma once
 
 #include <array>

@@ -2,11 +2,9 @@
 // happens on the loop of `runtime`, in the order the calls were made.
 //
 // Promises: what TCP promises to the upper layers: order, back-pressure, bytes sent before close()
-// are
-//           still read, writes to a closed peer fail with kConnectionLost.
-// Faults:   set_unreachable() lets connects run into their deadline; cut() breaks every connection
-// to an
-//           address at once, losing what was under way; refused is what nobody listens on.
+//           are still read, writes to a closed peer fail with kConnectionLost. Faults:
+//           set_unreachable() lets connects run into their deadline; cut() breaks every connection
+//           to an address at once, losing what was under way; refused is what nobody listens on.
 #pragma once
 
 #include <map>

@@ -1,8 +1,7 @@
 // TcpNetwork: the Network of real machines, on the io_context of one AsioRuntime.
 //
 // Promises: a listening port belongs to one process (no SO_REUSEPORT); a restarted daemon gets its
-// port
-//           back at once (SO_REUSEADDR); a connection to ourselves by accident is refused.
+//           port back at once (SO_REUSEADDR); a connection to ourselves by accident is refused.
 // Requires: outlives its listeners; the runtime outlives it and its streams.
 #pragma once
 

@@ -1,9 +1,8 @@
 // TcpStream: a Stream over one connected TCP socket of the loop's io_context.
 //
 // Promises: TCP_NODELAY, keepalive, close-on-exec; a peer that acknowledges nothing for 60 s, or
-// whose
-//           window stays shut that long, is lost. A write that fits the socket buffer is one system
-//           call.
+//           whose window stays shut that long, is lost. A write that fits the socket buffer is one
+//           system call.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>

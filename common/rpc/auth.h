@@ -4,15 +4,13 @@
 //   HMAC-SHA256(key, method "|" cluster "|" unix ms "|" nonce "|" SHA-256(request))
 //
 // Promises: a call is accepted once: its time must be within 300 s of the server's clock, and
-// nonces of
-//           that window are remembered. When more than kNoncesMax calls came in the window, the
-//           oldest are forgotten and calls as old as those refused: never forgotten and accepted
-//           again.
+//           nonces of that window are remembered. When more than kNoncesMax calls came in the
+//           window, the oldest are forgotten and calls as old as those refused: never forgotten and
+//           accepted again.
 // Limits:   nonces are per server process: within the window, a call that somebody recorded can be
 //           repeated to another server, or after a restart. Mutations that must not happen twice
 //           carry their own identity. The server does not prove itself to the caller, nothing is
-//           encrypted.
-// Pure: time and randomness are arguments. AuthChecker: one thread at a time.
+//           encrypted. Pure: time and randomness are arguments. AuthChecker: one thread at a time.
 #pragma once
 
 #include <array>

@@ -20,6 +20,16 @@ grpc::ByteBuffer to_byte_buffer(const std::string& bytes) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
+// gRPC 1.51 tears its shared callback queue down with the last channel that used it, and its own
+// threads may still be inside ("ref_counted.h: assertion failed: prior > 0"; seen in one of a
+// hundred
+// short-lived tools). So the first channel of a process is kept, on purpose, until the process
+// ends.
+void keep_first(const std::shared_ptr<grpc::Channel>& channel) {
+  static const auto* const kept = new std::shared_ptr<grpc::Channel>(channel);
+  static_cast<void>(kept);
+}
+
 std::shared_ptr<grpc::Channel> make_channel(const net::Address& address) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMessageBytesMax);
@@ -34,8 +44,10 @@ std::shared_ptr<grpc::Channel> make_channel(const net::Address& address) {
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
   const bool v6 = address.host.find(':') != std::string::npos;
-  return grpc::CreateCustomChannel((v6 ? "ipv6:" : "ipv4:") + address.to_string(),
-                                   grpc::InsecureChannelCredentials(), args);
+  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
+      (v6 ? "ipv6:" : "ipv4:") + address.to_string(), grpc::InsecureChannelCredentials(), args);
+  keep_first(channel);
+  return channel;
 }
 
 Error to_error(const grpc::Status& status, const grpc::ClientContext& context) {

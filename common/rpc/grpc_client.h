@@ -2,15 +2,13 @@
 // back.
 //
 // Promises: many calls at once; a call that was surely not sent ends with kUnavailable, one that
-// lost its
-//           connection with kConnectionLost. An address that answers nothing is kUnavailable after
-//           1 s.
+//           lost its connection with kConnectionLost. An address that answers nothing is
+//           kUnavailable after 1 s.
 // Requires: the loop of `runtime`, which outlives the caller. The destructor cancels what is under
-// way and
-//           waits for gRPC to let go of it (at once); tasks of calls may outlive the caller.
+//           way and waits for gRPC to let go of it (at once); tasks of calls may outlive the
+//           caller.
 // Errors:   kTimeout, kUnavailable, kConnectionLost, kUnsupported (no such method), kOverloaded,
-// the
-//           handler's own.
+//           the handler's own.
 #pragma once
 
 #include <memory>

@@ -1,14 +1,13 @@
 // GrpcServer: offers the methods of a Dispatcher as unary gRPC calls.
 //
 // Promises: handlers run on the loop of `runtime`, concurrently; a call without the cluster's key
-// (auth.h)
-//           reaches no handler; a handler's Error travels with its code. A taken port is refused.
+//           (auth.h) reaches no handler; a handler's Error travels with its code. A taken port is
+//           refused.
 // Limits:   kCallsMax calls under way, more are answered kOverloaded at once; messages of
 //           kMessageBytesMax; refusals for lack of the key are answered at 20 a second, so that
 //           guessing and noise cost the loop nothing.
 // Requires: the loop thread for start(), stop() and destruction; the dispatcher, the log and the
-// runtime
-//           outlive it; co_await stop() before it dies, on a running loop.
+//           runtime outlive it; co_await stop() before it dies, on a running loop.
 // Errors:   start(): kBusy (names the port), kUnavailable (no such local address).
 #pragma once
 

@@ -4,8 +4,7 @@
 // is not sent again, but later calls begin with the next peer.
 //
 // Limits:   Patience::kOneRound asks each peer once; kUntilDeadline pauses 200 ms after a round and
-// goes on,
-//           which rides out an election.
+//           goes on, which rides out an election.
 // Errors:   the last peer's; kUnavailable when there is no peer.
 // Requires: outlives its calls.
 #pragma once

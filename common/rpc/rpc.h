@@ -34,7 +34,8 @@ class Dispatcher {
   std::map<std::string, Handler, std::less<>> handlers_;
 };
 
-// One peer that answers calls. Errors: kTimeout, kUnavailable, kNotAuthenticated, or the handler's.
+// One peer that answers calls.
+// Errors:   kTimeout, kUnavailable, kNotAuthenticated, or the handler's.
 class Caller {
  public:
   virtual ~Caller() = default;

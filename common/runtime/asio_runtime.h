@@ -1,6 +1,7 @@
 // AsioRuntime: the real clock, timers and loop, over one boost::asio::io_context run by one thread.
 //
-// Owns:     the io_context. Requires: run() on exactly one thread; stop() from any thread.
+// Owns:     the io_context.
+// Requires: run() on exactly one thread; stop() from any thread.
 #pragma once
 
 #include <memory>

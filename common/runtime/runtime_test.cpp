@@ -94,5 +94,28 @@ TEST(Semaphore, GrantsInOrderAndClampsTheLargest) {
   EXPECT_EQ(order, (std::vector<std::uint64_t>{8, 9, 1, 100, 2}));
 }
 
+Task<void> take_until(Runtime* runtime, Semaphore* semaphore, std::uint64_t n, Duration patience,
+                      std::vector<std::uint64_t>* order) {
+  const Semaphore::Permit permit = co_await semaphore->acquire_until(n, runtime->after(patience));
+  order->push_back(permit.held() ? n : 0);
+  if (permit.held()) co_await sleep_for(*runtime, 50ms);
+}
+Task<void> lose_patience(Runtime* runtime, std::vector<std::uint64_t>* order) {
+  Semaphore semaphore(*runtime, 10);
+  TaskGroup group(*runtime);
+  group.spawn(take_until(runtime, &semaphore, 8, 1s, order));
+  group.spawn(take_until(runtime, &semaphore, 9, 5ms, order));
+  group.spawn(take_until(runtime, &semaphore, 2, 1s, order));
+  group.spawn(take_until(runtime, &semaphore, 10, 1s, order));
+  co_await group.join();
+  EXPECT_EQ(semaphore.available(), 10U);
+}
+
+TEST(Semaphore, WhoGivesUpWaitingLetsOthersPass) {
+  std::vector<std::uint64_t> order;
+  run_loop([&](AsioRuntime& loop) { return lose_patience(&loop, &order); });
+  EXPECT_EQ(order, (std::vector<std::uint64_t>{8, 0, 2, 10}));
+}
+
 }  // namespace
 }  // namespace cairn::runtime

@@ -10,6 +10,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <deque>
+#include <list>
 #include <utility>
 
 #include "common/base/check.h"
@@ -43,6 +44,8 @@ class Semaphore {
     void release() {
       if (owner_ != nullptr) std::exchange(owner_, nullptr)->give_back(count_);
     }
+    // False when acquire_until() gave up.
+    bool held() const { return owner_ != nullptr; }
 
    private:
     Semaphore* owner_ = nullptr;
@@ -65,21 +68,49 @@ class Semaphore {
   // const Semaphore::Permit permit = co_await budget.acquire(bytes);
   Awaiter acquire(std::uint64_t count) { return {*this, std::min(count, budget_)}; }
 
+  struct TimedAwaiter {
+    Semaphore& semaphore;
+    std::uint64_t count;
+    Deadline deadline;
+    bool late = false;
+    bool await_ready() { return Awaiter{semaphore, count}.await_ready(); }
+    void await_suspend(std::coroutine_handle<> waiter) {
+      const auto at = semaphore.waiters_.insert(semaphore.waiters_.end(), Waiter{waiter, count});
+      at->timer = semaphore.runtime_.schedule(deadline, [this, at, waiter] {
+        late = true;
+        Semaphore& owner = semaphore;
+        owner.waiters_.erase(at);
+        owner.grant();  // it may have stood before smaller ones
+        waiter.resume();
+      });
+    }
+    Permit await_resume() { return late ? Permit() : Permit(&semaphore, count); }
+  };
+  // The same until `deadline`: check held().
+  TimedAwaiter acquire_until(std::uint64_t count, Deadline deadline) {
+    return {*this, std::min(count, budget_), deadline};
+  }
+
   std::uint64_t available() const { return free_; }
   std::size_t waiting() const { return waiters_.size(); }
 
  private:
   struct Waiter {
     std::coroutine_handle<> handle;
-    std::uint64_t count;
+    std::uint64_t count = 0;
+    TimerId timer = 0;
   };
   void give_back(std::uint64_t count) {
     free_ += count;
     CHECK_LE(free_, budget_);
+    grant();
+  }
+  void grant() {
     while (!waiters_.empty() && waiters_.front().count <= free_) {
       const Waiter next = waiters_.front();
       waiters_.pop_front();
       free_ -= next.count;
+      if (next.timer != 0) runtime_.cancel(next.timer);
       runtime_.post([handle = next.handle] { handle.resume(); });
     }
   }
@@ -87,7 +118,7 @@ class Semaphore {
   Runtime& runtime_;
   std::uint64_t budget_;
   std::uint64_t free_;
-  std::deque<Waiter> waiters_;
+  std::list<Waiter> waiters_;  // not a deque: an empty one holds 600 bytes, and mutexes are many
 };
 
 class Mutex {
@@ -95,6 +126,9 @@ class Mutex {
   explicit Mutex(Runtime& runtime) : semaphore_(runtime, 1) {}
   // const Semaphore::Permit guard = co_await mutex.lock();
   Semaphore::Awaiter lock() { return semaphore_.acquire(1); }
+  Semaphore::TimedAwaiter lock_until(Deadline deadline) {
+    return semaphore_.acquire_until(1, deadline);
+  }
   bool contended() const { return semaphore_.waiting() != 0; }
 
  private:

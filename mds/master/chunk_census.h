@@ -1,8 +1,8 @@
 // ChunkCensus: counts the states of all chunks by walking the chunk map in slices.
 //
 // Promises: other work runs between slices; several who ask share one walk; an answer is at most
-// kFresh old. Limits:   the walk costs time in proportion to the chunks; only the admin tool asks
-// for it.
+//           kFresh old.
+// Limits:   the walk costs time in proportion to the chunks; only the admin tool asks for it.
 #pragma once
 
 #include <map>

@@ -1,4 +1,6 @@
 // Leases and pins.
+#include <algorithm>
+
 #include "mds/master/client_service.h"
 #include "mds/state/machine.h"
 
@@ -16,7 +18,7 @@ Task<ClientService::Reply> ClientService::acquire_lease(SessionId session,
   if (request.mode() != pb::LEASE_NONE) {
     const Want want = request.mode() == pb::LEASE_EXCLUSIVE ? Want::kExclusive : Want::kShared;
     // Left open by a release of before a restart: not whole yet, so not to be read.
-    const Status whole = co_await make_whole(present);
+    const Status whole = co_await make_whole(session, present);
     if (!whole.has_value()) {
       parts_.pins.remove(inode, session, request.pin());
       co_return fail(whole.error());
@@ -32,12 +34,19 @@ Task<ClientService::Reply> ClientService::acquire_lease(SessionId session,
   co_return reply;
 }
 
-Task<Status> ClientService::make_whole(pb::InodeRecord record) {
-  if (record.lease_session() != 0 || record.chunk_count() == 0) co_return Status();
+// Nobody holds it, or this session does and a recovery took its epoch: the master died before it
+// ended the session, and the session went on.
+Task<Status> ClientService::make_whole(SessionId session, pb::InodeRecord record) {
+  const bool own = record.lease_session() == session.raw();
+  if ((record.lease_session() != 0 && !own) || record.chunk_count() == 0) co_return Status();
   const InodeId inode = InodeId::from_raw(record.attributes().inode());
   CO_TRY(const std::vector<pb::Chunk> open, state::queries::open_chunks(env_.tables, inode));
-  if (open.empty()) co_return Status();
-  Status whole = co_await parts_.recovery.recover_inode(inode);
+  const bool left = std::ranges::any_of(open, [&](const pb::Chunk& chunk) {
+    return !own || chunk.writer_epoch() != record.lease_epoch();
+  });
+  if (!left) co_return Status();
+  const Deadline deadline = env_.runtime.after(env_.settings.lease * 3);
+  Status whole = co_await parts_.recovery.recover_inode(inode, deadline);
   co_return whole;
 }
 

@@ -43,6 +43,10 @@ Task<ClientService::Reply> ClientService::dispatch(std::shared_ptr<Connection> c
   if (connection->session != id) {
     co_return fail(Code::kProtocol, "the session was not opened or resumed on this channel");
   }
+  // What a network delivers late of an older channel was sent again on the newer one, or given up.
+  if (session->connection.lock() != connection) {
+    co_return fail(Code::kConnectionLost, "the session goes on on a newer channel");
+  }
   session->last_heard = env_.runtime.now();
   switch (op) {
     case Op::kCloseSession:

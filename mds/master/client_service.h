@@ -3,8 +3,7 @@
 //
 // Requires: the loop thread; requests under way end before it dies (the channels are joined first).
 // Errors:   those of mutations are part of the ClientReply; others, and failures of the log itself,
-// are the error
-//           of the channel's reply.
+//           are the error of the channel's reply.
 #pragma once
 
 #include <memory>
@@ -61,7 +60,7 @@ class ClientService {
   // client_leases.cpp
   Task<Reply> acquire_lease(SessionId session, pb::AcquireLease request);
   Reply acquired(SessionId session, const pb::AcquireLease& request);
-  Task<Status> make_whole(pb::InodeRecord record);
+  Task<Status> make_whole(SessionId session, pb::InodeRecord record);
   static Task<void> settle_release(ClientService* self, SessionId session,
                                    pb::ReleaseLease release);
   Task<Reply> release_exclusive(SessionId session, pb::ClientRequest request);

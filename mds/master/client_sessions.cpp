@@ -14,6 +14,7 @@ Task<ClientService::Reply> ClientService::open_session(std::shared_ptr<Connectio
                                                    kProtocol, request.protocol()));
   }
   if (request.resume() != 0) co_return resume_session(connection, request);
+  parts_.ender.noticed(request.process(), request.host_id());
   pb::Command command;
   *command.mutable_open_session()->mutable_request() = request;
   Result<pb::CommandReply> opened = co_await env_.commands.run(std::move(command));

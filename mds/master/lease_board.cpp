@@ -10,8 +10,16 @@ SessionId LeaseBoard::table_holder(InodeId inode) const {
   return record.has_value() ? SessionId::from_raw(record->lease_session()) : SessionId();
 }
 
+bool LeaseBoard::is_alive(SessionId session) const {
+  const Session* at = sessions_.find(session);
+  return at != nullptr && !at->ending;
+}
+
 Task<Status> LeaseBoard::acquire(InodeId inode, SessionId session, Want want) {
   if (env_.stopping) co_return fail(Code::kCancelled, "the MDS is stopping");
+  // It may have ended while the request waited for something else: what it got now nobody would
+  // take back.
+  if (!is_alive(session)) co_return fail(Code::kSessionGone, "the session has ended");
   const Ticket ticket = ++last_ticket_;
   runtime::Completion<Status> done(env_.runtime);
   waiting_.emplace(ticket, done);
@@ -19,7 +27,8 @@ Task<Status> LeaseBoard::acquire(InodeId inode, SessionId session, Want want) {
       LeaseRequest{.ticket = ticket, .inode = inode, .session = session, .want = want},
       table_holder(inode));
   carry_out(std::move(effects));
-  const Deadline deadline = env_.runtime.after(env_.settings.lease * 2);
+  // One lease time for the recall, one for a holder that was heard and does not notice its end.
+  const Deadline deadline = env_.runtime.after(env_.settings.lease * 3);
   std::optional<Status> status = co_await done.wait_until(deadline);
   if (status.has_value()) co_return std::move(*status);
   waiting_.erase(ticket);
@@ -35,7 +44,9 @@ void LeaseBoard::release_shared(InodeId inode, SessionId session) {
 void LeaseBoard::begin_release(InodeId inode) { core_.begin_release(inode, table_holder(inode)); }
 
 void LeaseBoard::finish_release(InodeId inode, SessionId session, pb::LeaseMode keep) {
-  carry_out(core_.finish_release(inode, session, keep, table_holder(inode)));
+  // One that ended while its release was in the log keeps nothing.
+  const pb::LeaseMode kept = is_alive(session) ? keep : pb::LEASE_NONE;
+  carry_out(core_.finish_release(inode, session, kept, table_holder(inode)));
   wake_recall(inode, session);
 }
 

@@ -2,11 +2,11 @@
 // sessions' channels, waiting requests.
 //
 // Promises: a recall is repeated until it is answered; a holder that does not answer within the
-// lease time loses
-//           its session. An exclusive lease is granted only when no chunk of the inode is open.
+//           lease time loses its session. An exclusive lease is granted only when no chunk of the
+//           inode is open.
 // Requires: the loop thread; stop() before the task group of the environment is joined.
-// Errors:   kTimeout (twice the lease time in line), kCancelled, kSessionGone, and those of
-// GrantLease.
+// Errors:   kTimeout (three lease times in line), kCancelled, kSessionGone, and those of
+//           GrantLease.
 #pragma once
 
 #include <functional>
@@ -62,6 +62,7 @@ class LeaseBoard {
     runtime::Completion<bool> wake;
   };
   SessionId table_holder(InodeId inode) const;
+  bool is_alive(SessionId session) const;
   void carry_out(LeaseEffects effects);
   void serve(Ticket ticket, Status status);
   void recall(const RecallEffect& effect);

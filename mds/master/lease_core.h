@@ -2,11 +2,11 @@
 // channel, no clock; LeaseBoard carries the effects out.
 //
 // Owns:     shared holders and waiters of each inode; pins. The exclusive holder is a fact of the
-// tables:
-//           whoever calls passes it (`table_holder`) when an entry is made or the log changed it.
+//           tables: whoever calls passes it (`table_holder`) when an entry is made or the log
+//           changed it.
 // Promises: never two conflicting holders; waiters of an inode are served first come, first served;
-// a waiter
-//           whose turn cannot come yet has every conflicting holder recalled; no waiter is lost.
+//           a waiter whose turn cannot come yet has every conflicting holder recalled; no waiter is
+//           lost.
 // Limits:   an entry lives only while it has shared holders, waiters or a log operation under way.
 #pragma once
 

@@ -34,9 +34,8 @@ Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& l
       recovery_(env_, links_, cs_board_),
       leases_(env_, sessions_, recovery_,
               [this](SessionId session, InodeId inode) {
-                ender_.begin(session,
-                             fmt::format("it did not give back the lease of inode {}", inode.raw()),
-                             true);
+                ender_.revoke(session, fmt::format("it did not give back the lease of inode {}",
+                                                   inode.raw()));
               }),
       events_(env_),
       ender_(env_, sessions_, pins_, leases_, recovery_,
@@ -206,6 +205,7 @@ Task<Status> Master::stop() {
   stopping_ = true;
   for (Connection* connection : open_) connection->channel->close();
   leases_.stop();
+  ender_.stop();
   purger_.stop();
   events_.stop();
   co_await log_.stop();

@@ -1,12 +1,12 @@
 // Master: the brain of a cluster: its tables behind the log, and the memory and loops around them.
 //
 // Owns:     SingleLog, Applier, sessions, leases, CS liveness, recovery, purging, events; the
-// channels of
-//           clients it accepted.
+//           channels of clients it accepted.
 // Promises: the same object serves the daemon and the simulator: it knows only Runtime, Network,
-// Kv, LogStore. Requires: the loop thread; start() first; co_await stop() before it dies. `tables`
-// and `store` outlive it. Errors:   start(): kCorrupt, kDiskFailed (log or tables cannot be
-// trusted).
+//           Kv, LogStore.
+// Requires: the loop thread; start() first; co_await stop() before it dies. `tables` and `store`
+//           outlive it.
+// Errors:   start(): kCorrupt, kDiskFailed (log or tables cannot be trusted).
 #pragma once
 
 #include <functional>

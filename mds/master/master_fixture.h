@@ -185,9 +185,21 @@ class FakeCs {
   std::vector<pb::Seal> seals;
   std::vector<pb::Resolve> resolves;
   std::vector<pb::Prepare> prepares;
-  bool absent = false;  // it never heard of the piece
+  bool absent = false;    // it never heard of the piece
+  bool resolving = true;  // else a Resolve is done and never answered
 
  private:
+  void carry_out(const pb::Resolve& resolve) {
+    std::vector<pb::SealReply::Undecided> kept;
+    for (pb::SealReply::Undecided& held : undecided) {
+      for (const pb::Resolve::OpId& op : resolve.forward()) {
+        if (op.epoch() != held.epoch() || op.seq() != held.seq()) continue;
+        held.set_forwarded(true);
+        kept.push_back(held);
+      }
+    }
+    undecided = std::move(kept);
+  }
   static Task<void> serve(FakeCs* self, std::unique_ptr<net::Stream> stream) {
     net::Channel::Handler handler = [self](std::uint16_t op, net::Payload request) {
       return answer(self, op, std::move(request));
@@ -206,6 +218,7 @@ class FakeCs {
       pb::Prepare prepare;
       EXPECT_TRUE(prepare.ParseFromString(request.meta));
       self->prepares.push_back(prepare);
+      self->absent = false;
     } else if (op == pb::OP_SEAL) {
       pb::Seal seal;
       EXPECT_TRUE(seal.ParseFromString(request.meta));
@@ -217,6 +230,8 @@ class FakeCs {
       pb::Resolve resolve;
       EXPECT_TRUE(resolve.ParseFromString(request.meta));
       self->resolves.push_back(resolve);
+      self->carry_out(resolve);
+      if (!self->resolving) co_return fail(Code::kUnavailable);
     } else {
       co_return fail(Code::kUnsupported);
     }
@@ -284,12 +299,17 @@ class MasterTest : public ::testing::Test {
       add.mutable_add_cs()->mutable_request()->set_repo_uuid(100 + i);
       add.mutable_add_cs()->mutable_request()->set_host_id(200 + i);
       run(std::move(add));
+    }
+    register_servers();
+  }
+  void register_servers() {
+    for (unsigned i = 0; i < servers_.size(); ++i) {
       pb::CsRecord record;
       record.set_id(1025 + i);
       record.set_repo_uuid(100 + i);
       record.set_host_id(200 + i);
       record.set_host("cs-host");
-      record.set_address(address.to_string());
+      record.set_address(servers_[i]->address().to_string());
       master_->cs_board().put(record, runtime_.now());
       master_->cs_board().registered(1025 + i, "test", runtime_.now());
       heartbeat(1025 + i);

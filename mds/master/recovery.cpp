@@ -12,6 +12,12 @@ namespace {
 
 constexpr Duration kBackOffFirst = 100ms;
 constexpr Duration kBackOffMax = 2s;
+// The op that makes an empty piece has a number that no writer uses: they count from 1.
+constexpr std::uint64_t kMakingSeqs = 1ULL << 63;
+
+unsigned least_pieces(const pb::Chunk& chunk) {
+  return std::max(chunk.encoding().min(), chunk.encoding().data());
+}
 
 PieceReport to_report(unsigned piece, const pb::SealReply& reply) {
   PieceReport report{.piece = piece,
@@ -20,41 +26,52 @@ PieceReport to_report(unsigned piece, const pb::SealReply& reply) {
                      .settled_below = reply.settled_below()};
   for (const pb::SealReply::Undecided& held : reply.undecided()) {
     report.undecided.push_back({.op = OpName{.epoch = held.epoch(), .seq = held.seq()},
-                                .participants = held.participants()});
+                                .participants = held.participants(),
+                                .forwarded = held.forwarded()});
   }
   return report;
 }
 
 }  // namespace
 
-Task<Status> Recovery::recover_inode(InodeId inode) {
-  const auto running = running_.find(inode);
-  if (running != running_.end()) {
-    runtime::Completion<Status> done(env_.runtime);
-    running->second.push_back(done);
-    Status shared = co_await done.wait();
-    co_return shared;
+Task<Status> Recovery::recover_inode(InodeId inode, Deadline deadline) {
+  const bool first = !running_.contains(inode);
+  runtime::Completion<Status> done(env_.runtime);
+  const std::uint64_t waiter = ++last_waiter_;
+  running_[inode].emplace(waiter, done);
+  if (first) env_.tasks.spawn(recover_for_all(this, inode));
+  if (deadline == Instant::infinite()) {
+    Status status = co_await done.wait();
+    co_return status;
   }
-  running_[inode];
-  Status status = co_await recover_chunks(inode);
-  auto waiting = running_.extract(inode);
-  for (runtime::Completion<Status>& waiter : waiting.mapped()) waiter.set(status);
-  co_return status;
+  std::optional<Status> status = co_await done.wait_until(deadline);
+  if (status.has_value()) co_return std::move(*status);
+  const auto running = running_.find(inode);
+  if (running != running_.end()) running->second.erase(waiter);
+  co_return fail(Code::kTimeout, "a lost writer's chunks could not be recovered in time");
+}
+
+Task<void> Recovery::recover_for_all(Recovery* self, InodeId inode) {
+  const Status status = co_await self->recover_chunks(inode);
+  auto waiting = self->running_.extract(inode);
+  for (auto& [number, waiter] : waiting.mapped()) waiter.set(status);
 }
 
 Task<Status> Recovery::recover_chunks(InodeId inode) {
-  CO_TRY(const std::vector<pb::Chunk> open, state::queries::open_chunks(env_.tables, inode));
-  if (open.empty()) co_return Status();
-  std::vector<Status> outcomes(open.size());
-  runtime::TaskGroup group(env_.runtime);
-  for (std::size_t i = 0; i < open.size(); ++i) {
-    group.spawn(recover_one(this, ChunkId::from_raw(open[i].id()), &outcomes[i]));
+  for (;;) {
+    CO_TRY(const std::vector<pb::Chunk> open, state::queries::open_chunks(env_.tables, inode));
+    if (open.empty()) co_return Status();
+    std::vector<Status> outcomes(open.size());
+    runtime::TaskGroup group(env_.runtime);
+    for (std::size_t i = 0; i < open.size(); ++i) {
+      group.spawn(recover_one(this, ChunkId::from_raw(open[i].id()), &outcomes[i]));
+    }
+    co_await group.join();
+    for (Status& outcome : outcomes) {
+      if (!outcome.has_value()) co_return std::move(outcome);
+    }
+    // Again: whoever joined late may have seen a chunk opened after the list was made.
   }
-  co_await group.join();
-  for (Status& outcome : outcomes) {
-    if (!outcome.has_value()) co_return std::move(outcome);
-  }
-  co_return Status();
 }
 
 Task<void> Recovery::recover_one(Recovery* self, ChunkId chunk, Status* outcome) {
@@ -62,14 +79,13 @@ Task<void> Recovery::recover_one(Recovery* self, ChunkId chunk, Status* outcome)
 }
 
 Task<Status> Recovery::recover_chunk(ChunkId chunk) {
-  Memory memory;
   Duration back_off = kBackOffFirst;
   bool told = false;
   for (;;) {
     if (env_.stopping) co_return fail(Code::kCancelled, "the MDS is stopping");
     {
       const runtime::Semaphore::Permit permit = co_await budget_.acquire(1);
-      Status done = co_await attempt(chunk, &memory);
+      Status done = co_await attempt(chunk);
       if (done.has_value()) co_return done;
       const Code code = done.error().code();
       if (code == Code::kCancelled || code == Code::kDiskFailed) co_return done;
@@ -84,7 +100,7 @@ Task<Status> Recovery::recover_chunk(ChunkId chunk) {
   }
 }
 
-Task<Status> Recovery::attempt(ChunkId chunk, Memory* memory) {
+Task<Status> Recovery::attempt(ChunkId chunk) {
   const Result<pb::Chunk> present = state::queries::chunk(env_.tables, chunk);
   if (!present.has_value()) {
     // Truncated or purged meanwhile: nothing is left to recover.
@@ -104,7 +120,6 @@ Task<Status> Recovery::attempt(ChunkId chunk, Memory* memory) {
   const std::size_t pieces = static_cast<std::size_t>(sealing.chunk.pieces_size());
   sealing.reports.resize(pieces);
   sealing.absent.resize(pieces);
-  sealing.make.resize(pieces);
   sealing.resolved.resize(pieces);
   runtime::TaskGroup group(env_.runtime);
   for (unsigned i = 0; i < pieces; ++i) {
@@ -112,12 +127,16 @@ Task<Status> Recovery::attempt(ChunkId chunk, Memory* memory) {
     group.spawn(seal_piece(this, &sealing, i));
   }
   co_await group.join();
-  if (never_committed(sealing.chunk)) {
-    // The chunk goes with FinishRecovery, whatever its pieces hold; the seals were a courtesy.
+  const std::vector<unsigned> needed = absent_but_needed(sealing);
+  for (const unsigned piece : needed) group.spawn(make_piece(this, &sealing, piece));
+  co_await group.join();
+  Status decided = decide(&sealing);
+  if (!decided.has_value()) {
+    if (!never_committed(sealing.chunk)) co_return decided;
+    // The chunk goes with the lost lease, whatever its pieces hold.
     Status gone = co_await finish(&sealing, 0);
     co_return gone;
   }
-  CO_TRY_VOID(decide(&sealing, memory));
   for (unsigned i = 0; i < pieces; ++i) {
     if (sealing.reports[i].has_value()) group.spawn(resolve_piece(this, &sealing, i));
   }
@@ -170,59 +189,62 @@ Task<void> Recovery::seal_piece(Recovery* self, Sealing* sealing, unsigned piece
   sealing->reports[piece] = to_report(piece, reply);
 }
 
+// Pieces that may stay: told what they have, or never written.
+unsigned Recovery::usable(const Sealing& sealing) {
+  unsigned count = 0;
+  for (const pb::Piece& piece : sealing.chunk.pieces()) {
+    const bool unwritten = piece.state() == pb::PIECE_UNWRITTEN;
+    if (unwritten || sealing.reports[piece.index()].has_value()) ++count;
+  }
+  return count;
+}
+
 // A piece its CS has not: most likely the writer died between OpenChunk and its first PREPARE, but
 // a lost piece looks the same. So it counts as lost while enough others are there. If too few are
-// left it is taken for never written, and made empty behind the fence, so that nothing late comes
-// to life in it.
-Status Recovery::count_absent(Sealing* sealing) const {
-  unsigned live = 0;
-  for (const pb::Piece& piece : sealing->chunk.pieces()) {
-    const bool unwritten = piece.state() == pb::PIECE_UNWRITTEN;
-    if (unwritten || sealing->reports[piece.index()].has_value()) ++live;
+// left it is taken for never written, and made empty.
+std::vector<unsigned> Recovery::absent_but_needed(const Sealing& sealing) {
+  const unsigned there = usable(sealing);
+  std::vector<unsigned> needed;
+  for (unsigned i = 0; i < sealing.absent.size(); ++i) {
+    if (sealing.absent[i] && there + needed.size() < least_pieces(sealing.chunk))
+      needed.push_back(i);
   }
-  const pb::Encoding& encoding = sealing->chunk.encoding();
-  const unsigned needed = std::max(encoding.min(), encoding.data());
-  for (unsigned i = 0; i < sealing->absent.size(); ++i) {
-    if (!sealing->absent[i] || live >= needed) continue;
-    sealing->reports[i] =
-        PieceReport{.piece = i, .undecided = {}, .settled_epoch = 0, .settled_below = 0};
-    sealing->make[i] = true;
-    ++live;
-  }
-  if (live >= needed) return {};
+  return needed;
+}
+
+Status Recovery::check_enough(const Sealing& sealing) {
+  const unsigned there = usable(sealing);
+  const unsigned least = least_pieces(sealing.chunk);
+  if (there >= least) return {};
   return fail(Code::kBelowMinimum,
-              fmt::format("{} of its pieces can be reached, {} are needed", live, needed));
+              fmt::format("{} of its pieces can be used, {} are needed", there, least));
 }
 
-Status Recovery::decide(Sealing* sealing, Memory* memory) {
-  TRY_VOID(count_absent(sealing));
+// Nothing is remembered from one attempt to the next, nor from one life of the master to the next:
+// the pieces tell what they cannot undo.
+Status Recovery::decide(Sealing* sealing) {
+  TRY_VOID(check_enough(*sealing));
   std::vector<PieceReport> reports;
+  for (const std::optional<PieceReport>& report : sealing->reports) {
+    if (report.has_value()) reports.push_back(*report);
+  }
+  TRY(Resolution resolution, resolve_ops(reports));
+  sealing->forward = std::move(resolution.forward);
   for (std::optional<PieceReport>& report : sealing->reports) {
-    if (!report.has_value()) continue;
-    const auto [first, fresh] = memory->first_reports.try_emplace(report->piece, *report);
-    reports.push_back(first->second);
+    if (report.has_value() && (resolution.stale >> report->piece & 1U) != 0) report.reset();
   }
-  TRY(const std::vector<OpName> forward, ops_to_forward(reports));
-  for (const PieceReport& report : reports) {
-    for (const PieceReport::Undecided& held : report.undecided) {
-      const bool goes = std::binary_search(forward.begin(), forward.end(), held.op);
-      memory->forward.try_emplace(held.op, goes);
-    }
-  }
-  for (const auto& [op, goes] : memory->forward) {
-    if (goes) sealing->forward.push_back(op);
-  }
-  return {};
+  return check_enough(*sealing);
 }
 
-// A PREPARE without blocks: all it does is to make the piece with this version and epoch.
+// A PREPARE without blocks: all it does is to make the piece with this version, which fences it. It
+// has the writer's epoch: that of the seal would say that the writer's ops are settled here.
 std::string Recovery::make_message(const Sealing& sealing, unsigned piece) {
   pb::Prepare prepare;
   prepare.set_chunk(sealing.chunk.id());
   prepare.set_piece(piece);
   prepare.set_version(sealing.chunk.version());
-  prepare.set_epoch(sealing.epoch);
-  prepare.set_seq(1);
+  prepare.set_epoch(sealing.chunk.writer_epoch());
+  prepare.set_seq(kMakingSeqs | piece);
   prepare.set_participants(1U << piece);
   prepare.set_generator(erasure::kGeneratorVersion);
   prepare.set_data(sealing.chunk.encoding().data());
@@ -248,12 +270,18 @@ std::string Recovery::resolve_message(const Sealing& sealing, unsigned piece) {
   return resolve.SerializeAsString();
 }
 
+// Sealed like the others once it is there: something late may have come to life in it before.
+Task<void> Recovery::make_piece(Recovery* self, Sealing* sealing, unsigned piece) {
+  std::string meta = make_message(*sealing, piece);
+  const Result<net::Payload> made =
+      co_await self->call_piece(sealing, piece, pb::OP_PREPARE, std::move(meta));
+  if (made.has_value()) co_await seal_piece(self, sealing, piece);
+}
+
 Task<void> Recovery::resolve_piece(Recovery* self, Sealing* sealing, unsigned piece) {
-  const bool make = sealing->make[piece];
-  const std::uint16_t op = make ? pb::OP_PREPARE : pb::OP_RESOLVE;
-  std::string meta = make ? make_message(*sealing, piece) : resolve_message(*sealing, piece);
+  std::string meta = resolve_message(*sealing, piece);
   const Result<net::Payload> answer =
-      co_await self->call_piece(sealing, piece, op, std::move(meta));
+      co_await self->call_piece(sealing, piece, pb::OP_RESOLVE, std::move(meta));
   sealing->resolved[piece] = answer.has_value();
 }
 

@@ -2,10 +2,10 @@
 // docs/protocols/data-path.md, "When the writer is lost".
 //
 // Promises: recover_inode() ends well only when no chunk of the inode is open any more; it tries
-// until then.
-//           Repeating it is harmless; several who ask for one inode share the work.
+//           until then. Repeating it is harmless; several who ask for one inode share the work.
 // Limits:   kParallel chunks at a time.
-// Errors:   kCancelled (the master stops), and those of the log.
+// Errors:   kCancelled (the master stops), kTimeout (only this caller stops waiting), and those of
+//           the log.
 #pragma once
 
 #include <map>
@@ -28,40 +28,39 @@ class Recovery {
   Recovery(Environment env, CsLinks& links, const CsBoard& cs_board)
       : env_(env), links_(links), cs_board_(cs_board), budget_(env.runtime, kParallel) {}
 
-  Task<Status> recover_inode(InodeId inode);
+  Task<Status> recover_inode(InodeId inode, Deadline deadline = Instant::infinite());
   // Inodes under recovery, for people.
   std::size_t running() const { return running_.size(); }
 
  private:
-  // What must not be forgotten between attempts: a piece that was resolved cannot tell any more
-  // what it had, and what was decided stays decided.
-  struct Memory {
-    std::map<unsigned, PieceReport> first_reports;
-    std::map<OpName, bool> forward;
-  };
+  // Those who wait for one inode, by a number that is theirs.
+  using Waiters = std::map<std::uint64_t, runtime::Completion<Status>>;
   // One chunk at its recovery version.
   struct Sealing {
     pb::Chunk chunk;
     std::uint64_t epoch = 0;
     std::vector<std::optional<PieceReport>> reports;  // by piece; nullopt: not reachable
     std::vector<bool> absent;                         // its CS answers, but has no such piece
-    std::vector<bool> make;  // absent and needed: made empty, behind the fence
     std::vector<bool> resolved;
     std::vector<OpName> forward;
   };
 
+  static Task<void> recover_for_all(Recovery* self, InodeId inode);
   Task<Status> recover_chunks(InodeId inode);
   static Task<void> recover_one(Recovery* self, ChunkId chunk, Status* outcome);
   Task<Status> recover_chunk(ChunkId chunk);
-  Task<Status> attempt(ChunkId chunk, Memory* memory);
+  Task<Status> attempt(ChunkId chunk);
   static Task<void> seal_piece(Recovery* self, Sealing* sealing, unsigned piece);
+  static Task<void> make_piece(Recovery* self, Sealing* sealing, unsigned piece);
   static Task<void> resolve_piece(Recovery* self, Sealing* sealing, unsigned piece);
   Task<Result<net::Payload>> call_piece(const Sealing* sealing, unsigned piece, std::uint16_t op,
                                         std::string meta);
   static std::string make_message(const Sealing& sealing, unsigned piece);
   static std::string resolve_message(const Sealing& sealing, unsigned piece);
-  Status count_absent(Sealing* sealing) const;
-  Status decide(Sealing* sealing, Memory* memory);
+  static unsigned usable(const Sealing& sealing);
+  static std::vector<unsigned> absent_but_needed(const Sealing& sealing);
+  static Status check_enough(const Sealing& sealing);
+  static Status decide(Sealing* sealing);
   Task<Status> finish(Sealing* sealing, std::uint32_t unreachable);
   bool never_committed(const pb::Chunk& chunk) const;
 
@@ -69,7 +68,8 @@ class Recovery {
   CsLinks& links_;
   const CsBoard& cs_board_;
   runtime::Semaphore budget_;
-  std::map<InodeId, std::vector<runtime::Completion<Status>>> running_;
+  std::map<InodeId, Waiters> running_;
+  std::uint64_t last_waiter_ = 0;
 };
 
 }  // namespace cairn::mds::master

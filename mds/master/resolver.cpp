@@ -4,16 +4,16 @@
 
 namespace cairn::mds::master {
 
-bool PieceReport::has(const OpName& op) const {
-  if (op.epoch < settled_epoch) return true;
-  if (op.epoch == settled_epoch && op.seq < settled_below) return true;
+PieceReport::Stand PieceReport::stand(const OpName& op) const {
+  if (op.epoch < settled_epoch) return Stand::kKeeps;
+  if (op.epoch == settled_epoch && op.seq < settled_below) return Stand::kKeeps;
   for (const Undecided& held : undecided) {
-    if (held.op == op) return true;
+    if (held.op == op) return held.forwarded ? Stand::kKeeps : Stand::kHolds;
   }
-  return false;
+  return Stand::kLacks;
 }
 
-Result<std::vector<OpName>> ops_to_forward(const std::vector<PieceReport>& reachable) {
+Result<Resolution> resolve_ops(const std::vector<PieceReport>& reachable) {
   std::map<OpName, std::uint32_t> participants;
   for (const PieceReport& report : reachable) {
     for (const PieceReport::Undecided& held : report.undecided) {
@@ -26,15 +26,21 @@ Result<std::vector<OpName>> ops_to_forward(const std::vector<PieceReport>& reach
       }
     }
   }
-  std::vector<OpName> forward;
+  Resolution resolution;
   for (const auto& [op, mask] : participants) {
-    bool all_have_it = true;
+    std::uint32_t lacking = 0;
+    bool kept = false;
     for (const PieceReport& report : reachable) {
-      if ((mask >> report.piece & 1U) != 0 && !report.has(op)) all_have_it = false;
+      if ((mask >> report.piece & 1U) == 0) continue;
+      const PieceReport::Stand stand = report.stand(op);
+      if (stand == PieceReport::Stand::kLacks) lacking |= 1U << report.piece;
+      if (stand == PieceReport::Stand::kKeeps) kept = true;
     }
-    if (all_have_it) forward.push_back(op);
+    if (lacking != 0 && !kept) continue;
+    resolution.forward.push_back(op);
+    resolution.stale |= lacking;
   }
-  return forward;
+  return resolution;
 }
 
 }  // namespace cairn::mds::master

@@ -1,10 +1,10 @@
 // Resolver: which undecided write ops of a lost writer go forward and which are dropped. Pure.
 // docs/protocols/data-path.md, "When the writer is lost".
 //
-// Promises: an op that every reachable participant has is forwarded, every other one is dropped; so
-// an
-//           acknowledged op (all participants have it) is never dropped, and no op ends as a
-//           mixture.
+// Promises: an op that every reachable participant has is forwarded; so is one that some piece
+//           cannot undo any more: a participant that lacks it is stale then. Every other op is
+//           dropped. So an acknowledged op (all participants have it) is never dropped, and at the
+//           pieces that are not stale no op ends as a mixture.
 #pragma once
 
 #include <cstdint>
@@ -25,17 +25,25 @@ struct PieceReport {
   struct Undecided {
     OpName op;
     std::uint32_t participants = 0;  // bit i: piece i
+    bool forwarded = false;          // an attempt that was not finished rolled it forward here
   };
   unsigned piece = 0;
   std::vector<Undecided> undecided;
   std::uint64_t settled_epoch = 0;  // ops of older epochs are settled here, and of this one
   std::uint64_t settled_below = 0;  // those with a smaller seq
-  // A settled op was decided, so this piece has it.
-  bool has(const OpName& op) const;
+
+  enum class Stand { kLacks, kHolds, kKeeps };
+  // kKeeps: forwarded, or settled (so it was decided): this piece cannot drop it any more.
+  Stand stand(const OpName& op) const;
 };
 
-// In (epoch, seq) order. Errors: kCorrupt when pieces disagree about the participants of an op, or
-// one reports an op it does not take part in: nothing may be resolved then.
-Result<std::vector<OpName>> ops_to_forward(const std::vector<PieceReport>& reachable);
+struct Resolution {
+  std::vector<OpName> forward;  // in (epoch, seq) order
+  std::uint32_t stale = 0;      // pieces that must not stay current
+};
+
+// Errors: kCorrupt when pieces disagree about the participants of an op, or one reports an op it
+// does not take part in: nothing may be resolved then.
+Result<Resolution> resolve_ops(const std::vector<PieceReport>& reachable);
 
 }  // namespace cairn::mds::master

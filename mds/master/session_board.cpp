@@ -25,6 +25,9 @@ Session& SessionBoard::put(pb::SessionRecord record, bool expected, Instant now)
 
 void SessionBoard::attach(Session& session, const std::shared_ptr<Connection>& connection,
                           Instant now) {
+  // Nothing is taken from the older channel any more; its peer may never close it.
+  const std::shared_ptr<Connection> older = session.connection.lock();
+  if (older != nullptr && older != connection && older->channel != nullptr) older->channel->close();
   connection->session = SessionId::from_raw(session.record.id());
   session.connection = connection;
   session.last_heard = now;

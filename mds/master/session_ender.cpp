@@ -12,17 +12,59 @@ namespace {
 constexpr std::uint64_t kMasterSeqs = 1ULL << 63;
 }  // namespace
 
-void SessionEnder::begin(SessionId session, std::string reason, bool hang_up) {
+// nullptr when it is gone or ending already.
+Session* SessionEnder::mark(SessionId session) {
   Session* ending = sessions_.find(session);
-  if (ending == nullptr || ending->ending) return;
+  if (ending == nullptr || ending->ending) return nullptr;
   ending->ending = true;
-  ending->expected = false;
+  return ending;
+}
+
+void SessionEnder::forget(SessionId session) {
+  // What it held and did not tell since the master's start is nobody's from now on.
+  sessions_.find(session)->expected = false;
   pins_.drop_session(session);
   leases_.drop_session(session);
+}
+
+void SessionEnder::begin(SessionId session, std::string reason, bool hang_up) {
+  Session* ending = mark(session);
+  if (ending == nullptr) return;
+  forget(session);
   if (hang_up) {
     if (const std::shared_ptr<net::Channel> channel = ending->channel()) channel->close();
   }
   env_.tasks.spawn(end(this, session, std::move(reason)));
+}
+
+void SessionEnder::revoke(SessionId session, std::string reason) {
+  Session* ending = mark(session);
+  if (ending == nullptr) return;
+  if (const std::shared_ptr<net::Channel> channel = ending->channel()) channel->close();
+  env_.tasks.spawn(end_when_noticed(this, session, std::move(reason)));
+}
+
+Task<void> SessionEnder::end_when_noticed(SessionEnder* self, SessionId session,
+                                          std::string reason) {
+  runtime::Completion<bool> noticed(self->env_.runtime);
+  self->unnoticed_.emplace(session, noticed);
+  const Deadline end = self->sessions_.find(session)->last_heard + self->env_.settings.lease;
+  co_await noticed.wait_until(end);
+  self->unnoticed_.erase(session);
+  if (self->env_.stopping) co_return;
+  self->forget(session);
+  co_await SessionEnder::end(self, session, std::move(reason));
+}
+
+void SessionEnder::noticed(const std::string& process, std::uint64_t host_id) {
+  for (auto& [session, notice] : unnoticed_) {
+    const pb::OpenSession& opened = sessions_.find(session)->record.request();
+    if (opened.process() == process && opened.host_id() == host_id) notice.set(true);
+  }
+}
+
+void SessionEnder::stop() {
+  for (auto& [session, notice] : unnoticed_) notice.set(true);
 }
 
 Task<void> SessionEnder::wait(SessionId session, Deadline deadline) {

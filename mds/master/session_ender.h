@@ -2,9 +2,8 @@
 // docs/protocols/namespace.md, "Sessions".
 //
 // Promises: from begin() on nothing more is taken from the session; an inode it held exclusively is
-// given to
-//           somebody else only after its open chunks are recovered; inodes do not wait for each
-//           other.
+//           given to somebody else only after its open chunks are recovered; inodes do not wait for
+//           each other.
 // Requires: the loop thread; the task group of the environment is joined before it dies.
 #pragma once
 
@@ -33,12 +32,24 @@ class SessionEnder {
         recovery_(recovery),
         on_ended_(std::move(on_ended)) {}
 
-  // Idempotent. `hang_up`: its channel is closed, so that the client learns it soon.
+  // Idempotent. `hang_up`: its channel is closed, so that the client learns it soon. For a session
+  // whose client uses no lease any more: it closed it, its process is gone, or it was silent for
+  // the lease time.
   void begin(SessionId session, std::string reason, bool hang_up);
+  // For one whose client was heard and may go on reading from its caches: nothing it holds is given
+  // away before the client is known to have noticed, or was silent for the lease time.
+  void revoke(SessionId session, std::string reason);
+  // This process asks for a new session: it uses nothing of the old ones.
+  void noticed(const std::string& process, std::uint64_t host_id);
+  // Nobody waits for the notice of a client any more.
+  void stop();
   // Resumes when it is gone, or at the deadline.
   Task<void> wait(SessionId session, Deadline deadline);
 
  private:
+  Session* mark(SessionId session);
+  void forget(SessionId session);
+  static Task<void> end_when_noticed(SessionEnder* self, SessionId session, std::string reason);
   static Task<void> end(SessionEnder* self, SessionId session, std::string reason);
   Task<Status> end_once(SessionId session, std::string reason);
   static Task<void> give_back(SessionEnder* self, SessionId session, InodeId inode);
@@ -50,6 +61,7 @@ class SessionEnder {
   Recovery& recovery_;
   const std::function<void(const Session&, std::string)> on_ended_;
   std::map<SessionId, std::vector<runtime::Completion<bool>>> waiting_;
+  std::map<SessionId, runtime::Completion<bool>> unnoticed_;
 };
 
 }  // namespace cairn::mds::master

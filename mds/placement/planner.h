@@ -2,11 +2,10 @@
 // places and reasons out.
 //
 // Promises: at most one piece per failure domain (strict); only active CSs with room; the wanted
-// tier
-//           first, then lower, then higher tiers; random, weighted by free space; the same inputs
-//           and seed give the same places. Fewer places than pieces when there are too few domains,
-//           never a domain twice. Every CS that got no piece has a reason.
-// Racks, rows and rooms are not known yet: these levels are treated as hosts.
+//           tier first, then lower, then higher tiers; random, weighted by free space; the same
+//           inputs and seed give the same places. Fewer places than pieces when there are too few
+//           domains, never a domain twice. Every CS that got no piece has a reason. Racks, rows and
+//           rooms are not known yet: these levels are treated as hosts.
 #pragma once
 
 #include <cstdint>

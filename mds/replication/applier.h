@@ -1,8 +1,8 @@
 // Applier: executes log entries on the tables, and keeps the log short.
 //
 // Promises: a batch is one atomic write of the tables, with the applied slot in it; after start-up
-// the tables
-//           have every durable entry; the log is cut only below what the tables have durably.
+//           the tables have every durable entry; the log is cut only below what the tables have
+//           durably.
 // Requires: the loop thread; co_await stop() before it dies.
 // Errors:   kCorrupt, kDiskFailed: the tables cannot be trusted any more.
 #pragma once

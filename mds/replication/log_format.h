@@ -33,7 +33,8 @@ inline constexpr std::size_t kRecordHeaderBytes = 32;
 // adds.
 inline constexpr ByteCount kRecordPayloadBytesMax = 8_MiB;
 
-// Appends the records of one batch to `out`. Requires: consecutive slots, not empty.
+// Appends the records of one batch to `out`.
+// Requires: consecutive slots, not empty.
 void encode_batch(const std::vector<Entry>& batch, std::string* out);
 
 struct ScannedSegment {

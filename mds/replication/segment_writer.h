@@ -6,9 +6,11 @@
 // memory and
 // written again, with the same bytes in front, by each append: a torn block keeps its old records.
 //
-// Owns:     the descriptor. Promises: append() ends after the bytes are durable.
-// Requires: one thread. Errors: kDiskFailed, kNoSpace: the caller fences.
-// O_DIRECT is dropped where the filesystem refuses it (tmpfs).
+// Owns:     the descriptor.
+// Promises: append() ends after the bytes are durable.
+// Requires: one thread.
+// Errors:   kDiskFailed, kNoSpace: the caller fences. O_DIRECT is dropped where the filesystem
+//           refuses it (tmpfs).
 #pragma once
 
 #include <filesystem>

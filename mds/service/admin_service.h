@@ -1,7 +1,7 @@
 // AdminService: what the admin tool asks of the master (service cairn.pb.Admin, proto/admin.proto).
 //
-// Errors: kWrongCluster (asked by another name), kNotFound, kInvalidArgument with what to type
-// instead.
+// Errors:   kWrongCluster (asked by another name), kNotFound, kInvalidArgument with what to type
+//           instead.
 #pragma once
 
 #include <functional>

@@ -2,8 +2,9 @@
 // (service cairn.pb.Cluster, proto/mds_cluster.proto).
 //
 // Promises: an id is served only together with the repository it was given to, and only in its
-// cluster. Limits:   kRemovalsPerHeartbeat pieces to be removed in one answer. Errors:
-// kWrongCluster, kNotFound (no such CS), kRefusedForSafety (id of another repository).
+//           cluster.
+// Limits:   kRemovalsPerHeartbeat pieces to be removed in one answer.
+// Errors:   kWrongCluster, kNotFound (no such CS), kRefusedForSafety (id of another repository).
 #pragma once
 
 #include "common/rpc/rpc.h"

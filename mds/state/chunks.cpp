@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/units.h"
+#include "mds/state/inodes.h"
 
 namespace cairn::mds::state {
 namespace {
@@ -139,6 +140,7 @@ Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chu
   tables.erase(keys::open_chunk(place_of(chunk)));
   tables.counters().set_chunks(tables.counters().chunks() - 1);
   inode.set_chunk_count(inode.chunk_count() - 1);
+  count_written(inode, 0);
   return {};
 }
 

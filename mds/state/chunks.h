@@ -47,7 +47,8 @@ void store_chunk(Tables& tables, const pb::Chunk& chunk);
 // caller stores.
 Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chunk);
 // What a lost writer left past the committed size: its settled chunks that lie wholly there go. The
-// caller stores the inode. Requires: nobody can commit a bigger size any more.
+// caller stores the inode.
+// Requires: nobody can commit a bigger size any more.
 Status remove_uncommitted(Tables& tables, pb::InodeRecord& inode);
 // The pieces of `mask` that have a place lose it and become missing; current ones are queued for
 // removal. The caller stores the chunk.

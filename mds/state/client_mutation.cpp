@@ -102,7 +102,8 @@ Status trim_replies(Tables& tables, pb::SessionRecord& session, std::uint64_t an
   return {};
 }
 
-// A refusal becomes the answer and leaves no change behind. Errors: a broken store.
+// A refusal becomes the answer and leaves no change behind.
+// Errors:   a broken store.
 Status answer_of(Tables& tables, const pb::SessionRecord& session,
                  const pb::ClientMutation& mutation, std::int64_t time_ns,
                  pb::ClientReply& answer) {

@@ -150,12 +150,47 @@ TEST_F(Data, DropPiecesKeepsTheMinimum) {
 
 TEST_F(Data, CommitGrowsTheSizeOnly) {
   EXPECT_EQ(c_.commit(s_, file_, epoch_, 5000).attributes().size(), 5000u);
-  EXPECT_EQ(c_.attributes(file_).blocks(), 16u);
   EXPECT_EQ(c_.commit(s_, file_, epoch_, 10).attributes().size(), 5000u);
   EXPECT_EQ(code_of(c_.commit(s_, file_, epoch_ + 1, 1).error()), Code::kStaleEpoch);
   EXPECT_EQ(code_of(c_.commit(s_, file_, epoch_, limits::kFileBytesMax + 1).error()),
             Code::kFileTooBig);
   EXPECT_EQ(c_.counters().file_bytes(), 5000u);
+}
+
+TEST_F(Data, BlocksCountWhatWasWrittenUpToTheSize) {
+  open(0, 0b110001);
+  // Three bytes at the end of a hole.
+  EXPECT_EQ(c_.commit(s_, file_, epoch_, 5'000'003, false, 4096).attributes().blocks(), 8u);
+  EXPECT_EQ(c_.commit(s_, file_, epoch_, 5'000'003).attributes().blocks(), 8u);
+  EXPECT_EQ(c_.commit(s_, file_, epoch_, 0, false, 5000).attributes().blocks(), 24u);
+  EXPECT_EQ(c_.commit(s_, file_, epoch_, 0, false, UINT64_MAX).attributes().blocks(), 9768u);
+  EXPECT_EQ(c_.truncate(s_, file_, epoch_, 10'000).attributes().blocks(), 24u);
+  EXPECT_EQ(c_.truncate(s_, file_, epoch_, kChunkBytes).attributes().blocks(), 24u);
+  EXPECT_EQ(c_.truncate(s_, file_, epoch_, 1).attributes().blocks(), 8u);
+  EXPECT_EQ(c_.truncate(s_, file_, epoch_, 0).attributes().blocks(), 0u);
+}
+
+TEST_F(Data, BlocksAreNoMoreThanTheChunksHold) {
+  EXPECT_EQ(c_.commit(s_, file_, epoch_, 9 * kChunkBytes, false, 4096).attributes().blocks(), 0u);
+  open(0, 0b110001);
+  open(8, 0b110001);
+  c_.commit(s_, file_, epoch_, 0, false, 9 * kChunkBytes);
+  EXPECT_EQ(c_.attributes(file_).blocks(), 2 * kChunkBytes / 512);
+  c_.truncate(s_, file_, epoch_, 8 * kChunkBytes);
+  EXPECT_EQ(c_.attributes(file_).blocks(), kChunkBytes / 512);
+}
+
+TEST_F(Data, BlocksOfALostWriterAreThoseOfItsChunk) {
+  open(0, 0b110001);
+  const pb::Chunk chunk = open(1, 0b110001).open_chunk().chunk();
+  const pb::Chunk past = open(7, 0b110001).open_chunk().chunk();
+  c_.commit(s_, file_, epoch_, kChunkBytes + 5000, false, 4096);
+  c_.release(s_, file_, epoch_, true);
+  EXPECT_EQ(c_.attributes(file_).blocks(), 8u);
+  for (const pb::Chunk& one : {chunk, past}) {
+    c_.finish_recovery(one.id(), c_.begin_recovery(one.id()).chunk().version());
+  }
+  EXPECT_EQ(c_.attributes(file_).blocks(), 8u + 16u);
 }
 
 TEST_F(Data, TruncateDropsWholeChunksAndMarksTheRest) {

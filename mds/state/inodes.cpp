@@ -1,7 +1,10 @@
 #include "mds/state/inodes.h"
 
+#include <algorithm>
+
 #include "common/base/limits.h"
 #include "common/base/units.h"
+#include "mds/state/chunks.h"
 
 namespace cairn::mds::state {
 namespace {
@@ -137,7 +140,16 @@ void set_size(Tables& tables, pb::InodeRecord& inode, std::uint64_t size) {
   pb::Counters& counters = tables.counters();
   counters.set_file_bytes(counters.file_bytes() - attributes.size() + size);
   attributes.set_size(size);
-  attributes.set_blocks(div_ceil(size, kBlockBytes) * (kBlockBytes / kBlocksUnit));
+  count_written(inode, 0);
+}
+
+void count_written(pb::InodeRecord& inode, std::uint64_t bytes) {
+  pb::Attributes& attributes = *inode.mutable_attributes();
+  const std::uint64_t room = inode.chunk_count() * chunk_bytes(inode.layout());
+  const std::uint64_t most = std::min(align_up(attributes.size(), kBlockBytes), room);
+  const std::uint64_t known = std::min(attributes.blocks() * kBlocksUnit, most);
+  const std::uint64_t more = align_up(std::min(bytes, most - known), kBlockBytes);
+  attributes.set_blocks((known + more) / kBlocksUnit);
 }
 
 void clear_lease(Tables& tables, pb::InodeRecord& inode) {

@@ -27,8 +27,8 @@ Result<pb::InodeRecord> load_inode(Tables& tables, InodeId id);
 Result<pb::InodeRecord> load_directory(Tables& tables, InodeId id);
 // Errors: kNotFound, kIsDirectory, kInvalidArgument (not a regular file).
 Result<pb::InodeRecord> load_regular(Tables& tables, InodeId id);
-// A regular file of which `session` holds the exclusive lease with `epoch`. Errors: also
-// kLeaseExpired (somebody else or nobody holds it), kStaleEpoch.
+// A regular file of which `session` holds the exclusive lease with `epoch`.
+// Errors:   also kLeaseExpired (somebody else or nobody holds it), kStaleEpoch.
 struct LeaseClaim {
   SessionId session;
   InodeId inode;
@@ -56,8 +56,12 @@ Result<pb::Attributes> drop_name(Tables& tables, InodeId id, std::int64_t time_n
 // Takes away all xattr rows of the inode.
 Status remove_xattrs(Tables& tables, InodeId id);
 
-// Size, blocks and the counter of bytes.
+// Size and the counter of bytes; blocks are never more than that.
 void set_size(Tables& tables, pb::InodeRecord& inode, std::uint64_t size);
+// So many more bytes of a regular file were written. Blocks never tell less than what is stored: a
+// file that shows none is taken for one hole by those who copy it. They never tell more than the
+// size, nor than what the chunks of the file can hold.
+void count_written(pb::InodeRecord& inode, std::uint64_t bytes);
 
 // Ends the exclusive lease: the field and the index row; the caller stores the inode.
 void clear_lease(Tables& tables, pb::InodeRecord& inode);

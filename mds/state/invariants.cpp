@@ -1,11 +1,13 @@
 #include "mds/state/invariants.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <tuple>
 #include <utility>
 
 #include "common/base/limits.h"
+#include "common/base/units.h"
 #include "mds/state/chunks.h"
 #include "mds/state/client_mutation.h"
 #include "mds/state/keys.h"
@@ -224,6 +226,12 @@ void check_inode(Walk& walk, std::uint64_t id, const pb::InodeRecord& inode) {
   if (a.type() != pb::TYPE_DIRECTORY) {
     walk.expect(a.nlink() == count_of(walk.names, id), "a link count is wrong", id);
     walk.expect(regular || a.nlink() > 0, "an unlinked special file is left", id);
+  }
+  if (regular) {
+    const std::uint64_t room = inode.chunk_count() * chunk_bytes(inode.layout());
+    const std::uint64_t most = std::min(align_up(a.size(), kBlockBytes), room);
+    walk.expect(a.blocks() * 512 <= most && a.blocks() * 512 % kBlockBytes == 0,
+                "a file shows more blocks than it can have", id);
   }
   const bool orphan = regular && a.nlink() == 0;
   walk.expect(orphan == walk.orphans.contains(id), "the orphan row is wrong", id);

@@ -57,7 +57,8 @@ class Machine {
   static Result<std::uint32_t> digest(const kv::Reader& reader);
 };
 
-// Reads, answered from the tables. Errors: kNotFound and friends of the namespace, or the reader's.
+// Reads, answered from the tables.
+// Errors:   kNotFound and friends of the namespace, or the reader's.
 namespace queries {
 
 Result<pb::ClusterRecord> cluster(const kv::Reader& reader);

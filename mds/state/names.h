@@ -8,9 +8,11 @@
 
 namespace cairn::mds::state {
 
-// 1 to 255 bytes, not "." or "..", without '/' and NUL. Errors: kInvalidName, kNameTooLong.
+// 1 to 255 bytes, not "." or "..", without '/' and NUL.
+// Errors:   kInvalidName, kNameTooLong.
 Status check_name(std::string_view name);
-// The target of a symlink. Errors: kNotFound (empty), kNameTooLong, kInvalidArgument (NUL).
+// The target of a symlink.
+// Errors:   kNotFound (empty), kNameTooLong, kInvalidArgument (NUL).
 Status check_target(std::string_view target);
 // Errors: kInvalidArgument (empty, NUL), kRangeTooSmall (too long; ERANGE as Linux has it).
 Status check_xattr_name(std::string_view name);

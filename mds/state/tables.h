@@ -6,8 +6,7 @@
 // Limits:   scans see the tables as they were *before* the command: an operation scans first, then
 //           changes.
 // Errors:   those of the reader and kCorrupt; the first is kept in failure(), so that the machine
-// can
-//           tell a broken store from a refusal whatever the operation made of it.
+//           can tell a broken store from a refusal whatever the operation made of it.
 #pragma once
 
 #include <map>

@@ -2,10 +2,9 @@
 // For tests of client/fuse against a real kernel, without servers.
 //
 // Promises: what docs/protocols/namespace.md promises of leases: one exclusive or many shared
-// holders per file; a
-//           mount that has a file open for writing asks for exclusive; a holder's kernel pages are
-//           dropped before its lease ends. So two mounts of one MemoryCluster agree, if client/fuse
-//           is right.
+//           holders per file; a mount that has a file open for writing asks for exclusive; a
+//           holder's kernel pages are dropped before its lease ends. So two mounts of one
+//           MemoryCluster agree, if client/fuse is right.
 // Requires: the loop thread.
 #pragma once
 

@@ -50,9 +50,9 @@ def equal(got, wanted):
         raise AssertionError(f"got {got_text[:200]}, wanted {wanted_text[:200]}")
 
 
-def raises(number, function, *arguments):
+def raises(number, function, *arguments, **named):
     try:
-        function(*arguments)
+        function(*arguments, **named)
     except OSError as error:
         if error.errno != number:
             raise AssertionError(f"got {errno.errorcode.get(error.errno)}, "
@@ -155,6 +155,33 @@ def rename_over_an_open_file_keeps_its_bytes(d):
 
 
 @case
+def rename_of_two_names_of_one_file_does_nothing(d):
+    write_file(f"{d}/a", b"one")
+    os.link(f"{d}/a", f"{d}/b")
+    os.rename(f"{d}/a", f"{d}/b")
+    equal(sorted(os.listdir(d)), ["a", "b"])
+    equal(os.stat(f"{d}/a").st_nlink, 2)
+    os.rename(f"{d}/a", f"{d}/a")
+    equal(read_file(f"{d}/a"), b"one")
+
+
+@case
+def rename_over_links_and_into_other_directories(d):
+    write_file(f"{d}/a", b"one")
+    os.link(f"{d}/a", f"{d}/kept")
+    os.symlink("kept", f"{d}/s")
+    write_file(f"{d}/new", b"two")
+    os.rename(f"{d}/new", f"{d}/a")
+    equal(read_file(f"{d}/kept"), b"one")
+    equal(os.stat(f"{d}/kept").st_nlink, 1)
+    os.mkdir(f"{d}/sub")
+    os.rename(f"{d}/a", f"{d}/sub/s")
+    os.rename(f"{d}/s", f"{d}/sub/s")
+    equal(os.readlink(f"{d}/sub/s"), "kept")
+    raises(errno.ENOENT, os.rename, f"{d}/a", f"{d}/sub/s")
+
+
+@case
 def rename_directories(d):
     os.makedirs(f"{d}/a/b")
     os.mkdir(f"{d}/empty")
@@ -227,6 +254,24 @@ def symbolic_links(d):
 
 
 @case
+def symbolic_links_are_files_of_their_own(d):
+    write_file(f"{d}/f", b"target")
+    os.symlink("f", f"{d}/s")
+    os.link(f"{d}/s", f"{d}/hard", follow_symlinks=False)
+    equal(os.lstat(f"{d}/hard").st_ino, os.lstat(f"{d}/s").st_ino)
+    equal(os.lstat(f"{d}/s").st_nlink, 2)
+    os.unlink(f"{d}/s")
+    equal(os.readlink(f"{d}/hard"), "f")
+    equal(read_file(f"{d}/f"), b"target")
+    raises(errno.ELOOP, os.open, f"{d}/hard", os.O_RDONLY | os.O_NOFOLLOW)
+    raises(errno.EINVAL, os.readlink, f"{d}/f")
+    raises(errno.EEXIST, os.symlink, "x", f"{d}/f")
+    os.symlink("made", f"{d}/dangling")
+    write_file(f"{d}/dangling", b"through")
+    equal(read_file(f"{d}/made"), b"through")
+
+
+@case
 def long_and_odd_names(d):
     name = "n" * 255
     write_file(f"{d}/{name}", b"x")
@@ -254,6 +299,23 @@ def unlinked_open_file_lives_on(d):
     os.ftruncate(fd, 5)
     equal(os.pread(fd, 100, 0), b"still")
     os.fsync(fd)
+    os.close(fd)
+
+
+@case
+def unlinked_open_file_keeps_its_other_names_and_attributes(d):
+    fd = os.open(f"{d}/f", os.O_CREAT | os.O_RDWR)
+    os.write(fd, b"bytes")
+    os.link(f"{d}/f", f"{d}/g")
+    os.unlink(f"{d}/f")
+    equal(os.fstat(fd).st_nlink, 1)
+    equal(read_file(f"{d}/g"), b"bytes")
+    os.unlink(f"{d}/g")
+    os.fchmod(fd, 0o400)
+    equal(stat.S_IMODE(os.fstat(fd).st_mode), 0o400)
+    write_file(f"{d}/f", b"another")
+    expect(os.stat(f"{d}/f").st_ino != os.fstat(fd).st_ino)
+    equal(os.pread(fd, 10, 0), b"bytes")
     os.close(fd)
 
 
@@ -395,6 +457,35 @@ def utimens(d):
 
 
 @case
+def utimens_keeps_what_it_is_told_to_omit(d):
+    path = f"{d}/f"
+    write_file(path, b"x")
+    os.utime(path, ns=(10**18, 2 * 10**18))
+    at_fdcwd, now, omit = -100, (1 << 30) - 1, (1 << 30) - 2
+
+    def set_times(*nanoseconds):
+        spec = (ctypes.c_long * 4)(0, nanoseconds[0], 0, nanoseconds[1])
+        equal(LIBC.utimensat(at_fdcwd, path.encode(), spec, 0), 0)
+    set_times(omit, omit)
+    equal((os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns), (10**18, 2 * 10**18))
+    set_times(omit, now)
+    st = os.stat(path)
+    equal(st.st_atime_ns, 10**18)
+    expect(abs(st.st_mtime_ns - time.time_ns()) < 10**10)
+
+
+@case
+def times_set_after_a_write_stay(d):
+    fd = os.open(f"{d}/f", os.O_CREAT | os.O_RDWR)
+    os.write(fd, b"x" * 10_000)
+    os.utime(fd, ns=(10**18, 2 * 10**18))
+    os.fsync(fd)
+    equal(os.fstat(fd).st_mtime_ns, 2 * 10**18)
+    os.close(fd)
+    equal(os.stat(f"{d}/f").st_mtime_ns, 2 * 10**18)
+
+
+@case
 def times_move_with_changes(d):
     write_file(f"{d}/f", b"x")
     first = os.stat(f"{d}/f")
@@ -431,6 +522,18 @@ def truncate_both_ways(d):
 
 
 @case
+def truncate_refusals(d):
+    write_file(f"{d}/f", b"x")
+    fd = os.open(f"{d}/f", os.O_RDONLY)
+    raises(errno.EINVAL, os.ftruncate, fd, 0)
+    os.close(fd)
+    raises(errno.EISDIR, os.truncate, d, 0)
+    raises(errno.ENOENT, os.truncate, f"{d}/none", 0)
+    raises(errno.EINVAL, os.truncate, f"{d}/f", -1)
+    equal(read_file(f"{d}/f"), b"x")
+
+
+@case
 def truncate_inside_pages_leaves_zeros(d):
     data = pattern(1_000_000)
     write_file(f"{d}/f", data)
@@ -460,11 +563,43 @@ def sparse_files(d):
         file.write(b"far")
     st = os.stat(f"{d}/f")
     equal(st.st_size, (3 << 30) + 3)
-    expect(st.st_blocks * 512 < 64 << 20, f"{st.st_blocks} blocks for three bytes")
+    expect(0 < st.st_blocks * 512 < 64 << 20, f"{st.st_blocks} blocks for three bytes")
+    fd = os.open(f"{d}/f", os.O_RDWR)
+    os.fsync(fd)
+    expect(0 < os.fstat(fd).st_blocks * 512 < 64 << 20, "more blocks after fsync")
+    os.close(fd)
     with open(f"{d}/f", "rb") as file:
         equal(file.read(4096), bytes(4096))
         file.seek((3 << 30) - 5)
         equal(file.read(), bytes(5) + b"far")
+
+
+@case
+def blocks_follow_what_is_written_and_cut(d):
+    write_file(f"{d}/dense", pattern(1_000_000))
+    size = os.stat(f"{d}/dense").st_blocks * 512
+    expect(1_000_000 <= size < 1_200_000, f"{size} bytes in blocks of a dense file of 1,000,000")
+    os.truncate(f"{d}/dense", 100_000)
+    expect(os.stat(f"{d}/dense").st_blocks * 512 < 300_000, "truncation frees no blocks")
+    os.truncate(f"{d}/dense", 0)
+    equal(os.stat(f"{d}/dense").st_blocks, 0)
+    with open(f"{d}/hole", "wb") as file:
+        file.truncate(1 << 30)
+    expect(os.stat(f"{d}/hole").st_blocks * 512 < 1 << 20, "a hole has blocks")
+
+
+@case
+def seek_to_data_and_holes(d):
+    """Any file system may tell a hole as data, none the other way round."""
+    with open(f"{d}/f", "w+b", buffering=0) as file:
+        file.truncate(1 << 30)
+        file.seek(512 << 20)
+        file.write(b"middle")
+        fd = file.fileno()
+        equal(os.lseek(fd, 512 << 20, os.SEEK_DATA), 512 << 20)
+        expect(os.lseek(fd, 0, os.SEEK_DATA) <= 512 << 20, "data passed over")
+        expect(os.lseek(fd, 512 << 20, os.SEEK_HOLE) >= (512 << 20) + 6, "data told as a hole")
+        raises(errno.ENXIO, os.lseek, fd, 1 << 30, os.SEEK_DATA)
 
 
 @case
@@ -514,6 +649,18 @@ def append_ignores_the_position_and_can_be_read(d):
     equal(os.pread(fd, 10, 0), b"onetwo")
     equal(os.lseek(fd, 0, os.SEEK_CUR), 6)
     os.close(fd)
+
+
+@case
+def append_after_truncation_starts_at_the_new_end(d):
+    fd = os.open(f"{d}/f", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.write(fd, b"long first line")
+    os.ftruncate(fd, 4)
+    os.write(fd, b"er")
+    os.truncate(f"{d}/f", 8)
+    os.write(fd, b"!")
+    os.close(fd)
+    equal(read_file(f"{d}/f"), b"longer" + bytes(2) + b"!")
 
 
 @case
@@ -640,6 +787,21 @@ def mmap_changes_survive_unmapping_and_closing(d):
 
 
 @case
+def mmap_follows_truncation_both_ways(d):
+    with open(f"{d}/f", "w+b", buffering=0) as file:
+        file.write(b"a" * 6000)
+        with mmap.mmap(file.fileno(), 6000) as memory:
+            memory[5999:6000] = b"z"
+            file.truncate(5000)
+            file.truncate(1 << 20)
+            equal(memory[4999:6000], b"a" + bytes(1000))
+            memory[5500:5501] = b"m"
+            memory.flush()
+        equal(os.pread(file.fileno(), 501, 5000), bytes(500) + b"m")
+        equal(os.fstat(file.fileno()).st_size, 1 << 20)
+
+
+@case
 def mmap_private_keeps_changes_to_itself(d):
     write_file(f"{d}/f", b"original" * 1000)
     with open(f"{d}/f", "r+b") as file:
@@ -748,6 +910,18 @@ def user_xattrs(d):
     equal(os.getxattr(d, "user.dir"), b"directory")
     os.rename(path, f"{d}/g")
     equal(os.getxattr(f"{d}/g", "user.big"), big)
+
+
+@case
+def xattrs_of_open_and_unlinked_files(d):
+    fd = os.open(f"{d}/f", os.O_CREAT | os.O_RDWR)
+    os.setxattr(fd, "user.a", b"one")
+    os.unlink(f"{d}/f")
+    os.setxattr(fd, "user.a", b"two")
+    equal(os.getxattr(fd, "user.a"), b"two")
+    os.close(fd)
+    os.symlink("x", f"{d}/s")
+    raises(errno.EPERM, os.setxattr, f"{d}/s", "user.a", b"x", 0, follow_symlinks=False)
 
 
 @case

@@ -2,8 +2,7 @@
 
 #include <cstdlib>
 
-#include "chunkserver/cluster/keeper.h"
-#include "chunkserver/data/data_server.h"
+#include "chunkserver/chunk_server.h"
 #include "mds/master/master.h"
 #include "mds/service/admin_service.h"
 #include "mds/service/cluster_service.h"
@@ -69,12 +68,8 @@ struct SimCluster::CsLife {
   SimRuntime& runtime;
   SimNetwork network;
   runtime::TaskGroup tasks;
-  std::unique_ptr<chunkserver::io::BlockDevice> device;
-  std::unique_ptr<chunkserver::store::PieceStore> store;
-  std::unique_ptr<chunkserver::data::DataService> service;
-  std::unique_ptr<chunkserver::data::DataServer> server;
   std::unique_ptr<rpc::Caller> mds;
-  std::unique_ptr<chunkserver::cluster::Keeper> keeper;
+  std::unique_ptr<chunkserver::ChunkServer> server;
   bool serving = false;
 };
 
@@ -174,71 +169,40 @@ void SimCluster::kill_mds() {
   SimWorld::bury(std::exchange(mds_, nullptr));
 }
 
-namespace {
-
-struct CsStart {
-  chunkserver::io::BlockDevice* device;
-  kv::Kv* index;
-  observe::Log* log;
-  std::unique_ptr<chunkserver::store::PieceStore>* store;
-};
-
-Task<void> open_store(runtime::Runtime* runtime, CsStart start) {
-  chunkserver::store::StoreOptions options;
-  options.journal_bytes = 1_MiB;
-  options.grow_bytes = 16_MiB;
-  auto opened = co_await chunkserver::store::PieceStore::open(runtime, start.device, start.index,
-                                                              start.log, options);
-  if (!opened.has_value()) {
-    std::fprintf(stderr, "a chunk server cannot open its store: %s\n",
-                 opened.error().to_string().c_str());
-    std::abort();
-  }
-  *start.store = std::move(*opened);
-}
-
-}  // namespace
-
 void SimCluster::start_cs(unsigned index) {
   CsNode& node = *chunk_servers_[index];
   CHECK(node.life == nullptr);
   SimRuntime& runtime = world_.make_runtime();
   auto life = std::make_shared<CsLife>(fabric_, runtime, node.host);
   node.life = life;
-  life->device = node.disk.attach(runtime);
+  life->mds = control_.caller(runtime, "mds");
+  chunkserver::ChunkServerOptions options;
+  options.repository.cluster = kCluster;
+  options.repository.cluster_id = kClusterId;
+  options.repository.cs_id = NodeId::from_raw(node.id);
+  options.repository.repo_uuid = 1000 + node.id;
+  options.repository.host_id = HostId::from_raw(node.id);
+  options.repository.host = node.host;
+  options.repository.address = node.address;
+  options.credentials = credentials();
+  options.version = "sim";
+  options.store.journal_bytes = 1_MiB;
+  options.store.grow_bytes = 16_MiB;
+  life->server = std::make_unique<chunkserver::ChunkServer>(runtime, life->network, *life->mds,
+                                                            node.disk.attach(runtime), node.index,
+                                                            *log_, std::move(options));
   struct Starter {
-    static Task<void> run(SimCluster* self, CsNode* cs, std::shared_ptr<CsLife> mine) {
-      Task<void> opening = open_store(
-          &mine->runtime, {mine->device.get(), &cs->index, self->log_.get(), &mine->store});
-      co_await opening;
-      mine->service = std::make_unique<chunkserver::data::DataService>(*mine->store);
-      mine->server = std::make_unique<chunkserver::data::DataServer>(
-          mine->runtime, mine->network, credentials(), *mine->service, *self->log_);
-      const Result<net::Address> bound = mine->server->start(cs->address);
-      CHECK(bound.has_value());
-      mine->mds = self->control_.caller(mine->runtime, "mds");
-      pb::RegisterCsRequest identity;
-      identity.set_cluster_id(kClusterId.raw());
-      identity.set_cs_id(cs->id);
-      identity.set_repo_uuid(1000 + cs->id);
-      identity.set_host_id(cs->id);
-      identity.set_host(cs->host);
-      identity.set_address(cs->address.to_string());
-      chunkserver::store::PieceStore* store = mine->store.get();
-      auto statistics = [store] {
-        pb::CsStatistics figures;
-        figures.set_space_bytes(store->statistics().space_bytes);
-        figures.set_free_bytes(store->statistics().free_bytes);
-        figures.set_pieces(store->statistics().pieces);
-        return figures;
-      };
-      mine->keeper = std::make_unique<chunkserver::cluster::Keeper>(
-          mine->runtime, *mine->mds, identity, *store, statistics, *self->log_);
-      mine->keeper->start();
+    static Task<void> run(std::shared_ptr<CsLife> mine) {
+      const Status started = co_await mine->server->start();
+      if (!started.has_value()) {
+        std::fprintf(stderr, "a chunk server cannot start: %s\n",
+                     started.error().to_string().c_str());
+        std::abort();
+      }
       mine->serving = true;
     }
   };
-  life->tasks.spawn(Starter::run(this, &node, life));
+  life->tasks.spawn(Starter::run(life));
 }
 
 void SimCluster::kill_cs(unsigned index, bool power) {
@@ -337,7 +301,7 @@ bool SimCluster::add_chunk_servers() {
   return world_.run_until(
       [this] {
         return std::ranges::all_of(chunk_servers_, [](const std::unique_ptr<CsNode>& node) {
-          return node->life->serving && node->life->keeper->registered();
+          return node->life->serving && node->life->server->registered();
         });
       },
       30s);
@@ -367,9 +331,7 @@ void SimCluster::take_down() {
       ignore(stopped, "the cluster may be unable to take what is left; checkers looked before");
     }
     static Task<void> cs(CsLife* life) {
-      co_await life->keeper->stop();
-      co_await life->server->stop();
-      const Status closed = co_await life->store->close();
+      const Status closed = co_await life->server->stop();
       CHECK(closed.has_value());
     }
   };

@@ -109,8 +109,9 @@ class FakeMaster final : public FakeServer {
   std::uint64_t executed = 0;      // mutations really done
   std::uint64_t lose_replies = 0;  // so many mutations are done, then the connection breaks
   std::uint64_t unsettled = 0;
-  Shape shape;                 // of all files
-  bool below_minimum = false;  // refuse every DropPieces
+  bool refuse_releases = false;  // as if each lease had ended just before
+  Shape shape;                   // of all files
+  bool below_minimum = false;    // refuse every DropPieces
   void end_session(std::uint64_t session);
   std::vector<std::uint64_t> sessions() const;
 

@@ -193,6 +193,9 @@ void FakeMaster::update(Node& node, const pb::FileUpdate& update) {
   node.attributes.set_size(std::max(node.attributes.size(), update.size()));
   if (update.mtime_ns() != 0) node.attributes.set_mtime_ns(update.mtime_ns());
   if (update.trimmed()) node.trim_pending = false;
+  const std::uint64_t stored = node.attributes.blocks() * 512 + update.written_bytes();
+  const std::uint64_t most = align_up(node.attributes.size(), kBlockBytes);
+  node.attributes.set_blocks(std::min(stored, most) / 512);
 }
 
 Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
@@ -237,6 +240,11 @@ Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
     if (node.holder != request.session() || node.epoch != release.epoch()) {
       return fail(Code::kStaleEpoch);
     }
+    if (refuse_releases) {
+      node.holder = 0;
+      released_.notify_all();
+      return fail(Code::kStaleEpoch);
+    }
     if (release.has_update()) update(node, release.update());
     if (release.unsettled()) {
       ++unsettled;
@@ -269,6 +277,8 @@ Result<pb::ClientReply> FakeMaster::set_attr(const pb::ClientRequest& request) {
           set.size() % chunk_bytes != 0 && node.chunks.contains(set.size() / chunk_bytes);
     }
     node.attributes.set_size(set.size());
+    const std::uint64_t most = align_up(set.size(), kBlockBytes) / 512;
+    node.attributes.set_blocks(std::min<std::uint64_t>(node.attributes.blocks(), most));
   }
   if (set.has_mode()) node.attributes.set_mode(set.mode());
   if (set.has_mtime_ns()) node.attributes.set_mtime_ns(set.mtime_ns());

@@ -23,6 +23,7 @@ Status update(Tables& tables, pb::InodeRecord& inode, const pb::FileUpdate& chan
   pb::Attributes& a = *inode.mutable_attributes();
   const pb::Attributes before = a;
   set_size(tables, inode, std::max(a.size(), change.size()));
+  count_written(inode, change.written_bytes());
   if (change.mtime_ns() != 0) a.set_mtime_ns(change.mtime_ns());
   if (change.atime_ns() != 0) a.set_atime_ns(change.atime_ns());
   if (a.size() != before.size() || a.mtime_ns() != before.mtime_ns()) a.set_ctime_ns(time_ns);

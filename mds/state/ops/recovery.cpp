@@ -5,6 +5,8 @@
 // Seal. The epoch becomes the newest of the inode, so whatever the lost writer still sends is stale
 // at the master as it is at the chunk servers; a writer that is still alive asks for the lease
 // again and goes on with the new epoch once its chunks are recovered.
+#include <algorithm>
+
 #include "mds/state/chunks.h"
 #include "mds/state/inodes.h"
 #include "mds/state/ops/ops.h"
@@ -28,6 +30,13 @@ Status forget_uncommitted(Tables& tables, pb::InodeRecord& inode, const pb::Chun
   }
   store_inode(tables, inode);
   return {};
+}
+
+// What a lost writer did not live to tell may be anywhere in its chunk.
+std::uint64_t bytes_within(const pb::Chunk& chunk, std::uint64_t size) {
+  const std::uint64_t bytes = chunk_bytes(layout_of(chunk));
+  const std::uint64_t begin = chunk.index() * bytes;
+  return size <= begin ? 0 : std::min(bytes, size - begin);
 }
 
 std::uint32_t current_of(const pb::Chunk& chunk, std::uint32_t mask) {
@@ -80,6 +89,7 @@ Status finish_recovery(Tables& tables, const pb::FinishRecovery& op, pb::Command
     if (lost != 0) chunk.set_version(chunk.version() + 1);
     chunk.set_writer_epoch(0);
     store_chunk(tables, chunk);
+    count_written(inode, bytes_within(chunk, inode.attributes().size()));
     TRY_VOID(forget_uncommitted(tables, inode, chunk));
   }
   *reply.mutable_chunk() = std::move(chunk);

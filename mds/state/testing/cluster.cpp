@@ -147,13 +147,14 @@ pb::ClientReply Cluster::open_chunk(std::uint64_t session, pb::OpenChunk open,
 }
 
 pb::ClientReply Cluster::commit(std::uint64_t session, std::uint64_t inode, std::uint64_t epoch,
-                                std::uint64_t size, bool trimmed) {
+                                std::uint64_t size, bool trimmed, std::uint64_t written) {
   pb::ClientRequest request;
   pb::CommitFile& op = *request.mutable_commit_file();
   op.set_inode(inode);
   op.set_epoch(epoch);
   op.mutable_update()->set_size(size);
   op.mutable_update()->set_trimmed(trimmed);
+  op.mutable_update()->set_written_bytes(written);
   return mutate(session, request);
 }
 

@@ -61,7 +61,7 @@ class Cluster {
   pb::ClientReply open_chunk(std::uint64_t session, pb::OpenChunk open,
                              const std::vector<std::uint32_t>& places);
   pb::ClientReply commit(std::uint64_t session, std::uint64_t inode, std::uint64_t epoch,
-                         std::uint64_t size, bool trimmed = false);
+                         std::uint64_t size, bool trimmed = false, std::uint64_t written = 0);
   pb::ClientReply release(std::uint64_t session, std::uint64_t inode, std::uint64_t epoch,
                           bool unsettled = false, std::uint64_t size = 0);
   pb::CommandReply grant(std::uint64_t session, std::uint64_t inode);
