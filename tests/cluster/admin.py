@@ -92,6 +92,22 @@ def a_dead_server_is_shown_and_comes_back(demo: Demo) -> None:
     check(any("1028" in message for message in messages), f"no event names it: {messages}")
 
 
+def a_lost_store_is_never_made_anew(demo: Demo) -> None:
+    """An empty store under the old id would answer zeros for what it lost."""
+    repository = demo.dir / "cs4"
+    demo.kill("cs:4")
+    for part in ("data", "index"):
+        (repository / part).rename(repository / f"{part}.away")
+        refused = run(BIN / "cairn-csd", "-r", repository, good=False, seconds=30,
+                      env=demo.environment)
+        check(refused.returncode == 1, f"without {part}: exit code {refused.returncode}")
+        check(f"cs4/{part} is gone" in refused.stderr, f"without {part}: {refused.stderr}")
+        check(not (repository / part).exists(), f"{part} was made anew")
+        (repository / f"{part}.away").rename(repository / part)
+    demo.start("cs:4")
+    wait_until(lambda: demo.stat()["cluster"]["status"] == "healthy", 30, "healthy again")
+
+
 def services_of_the_host(demo: Demo) -> None:
     services = json.loads(demo.cairn("list-services", "--json").stdout)["services"]
     check_equal([s["state"] for s in services], ["running"] * 8, "states")
@@ -202,7 +218,8 @@ def a_crashed_demo_can_be_taken_down(_: Demo) -> None:
 
 
 SCENARIOS = [attributes_in_a_mount, a_file_with_data_keeps_its_encoding, chunks_of_a_file,
-             state_of_the_cluster, a_dead_server_is_shown_and_comes_back, services_of_the_host,
+             state_of_the_cluster, a_dead_server_is_shown_and_comes_back,
+             a_lost_store_is_never_made_anew, services_of_the_host,
              passwords_at_a_terminal, mount_helper, a_killed_mount_is_back_without_waiting,
              demo_says_it_is_up, two_demos_side_by_side, a_crashed_demo_can_be_taken_down]
 
