@@ -5,37 +5,12 @@
 #include <memory>
 #include <utility>
 
-#include "admin/commands/commands.h"
+#include "admin/cli_line.h"
 #include "admin/view/code_help.h"
 #include "admin/view/suggest.h"
 
 namespace cairn::admin {
 namespace {
-
-// Options of all commands, filled by the parser.
-struct Line {
-  Globals globals;
-  MakeMds make_mds;
-  MakeCs make_cs;
-  AuthNode auth_node;
-  SetAttr set_attr;
-  PathArgument path;
-  ListServices list_services;
-  Stat stat;
-  GetEvent get_event;
-  bool ask_password = false;
-  bool pipe_password = false;
-  bool only_mds = false;
-  bool only_cs = false;
-  bool no_chunks = false;
-  std::string help_about;
-  Command command;
-
-  PasswordFrom password(PasswordFrom otherwise) const {
-    if (pipe_password) return PasswordFrom::kStandardInput;
-    return ask_password ? PasswordFrom::kTerminal : otherwise;
-  }
-};
 
 void add_globals(CLI::App& app, Line& line) {
   app.add_option(
@@ -47,27 +22,6 @@ void add_globals(CLI::App& app, Line& line) {
       ->check(CLI::Range(0.1, 86400.0))
       ->type_name("S")
       ->capture_default_str();
-}
-
-void add_make_mds(CLI::App& app, Line* line) {
-  CLI::App* command = app.add_subcommand("make-mds", "Make a metadata server");
-  MakeMds& options = line->make_mds;
-  command->add_flag("-I,--init", options.init, "Create a new cluster with this MDS as the first");
-  command
-      ->add_option("-a,--address", options.address,
-                   "Address others reach it by; uses PORT and PORT+1")
-      ->type_name("ADDR[:PORT]");
-  command->add_option("-r,--repository", options.repository, "Its directory: new or empty")
-      ->required()
-      ->type_name("DIR");
-  command->add_flag("-p", line->ask_password, "Ask for the cluster's password (twice)");
-  command->add_flag("-P", line->pipe_password, "Read the password from standard input");
-  command->add_flag("--force", options.force,
-                    "Accept less than 10 GB of free space and a known name");
-  command->callback([line] {
-    line->make_mds.password = line->password(PasswordFrom::kNowhere);
-    line->command = [line] { return make_mds(line->globals, line->make_mds); };
-  });
 }
 
 void add_make_cs(CLI::App& app, Line* line) {
@@ -95,7 +49,8 @@ void add_auth_node(CLI::App& app, Line* line) {
       app.add_subcommand("auth-node", "Let this server use the cluster: checks and keeps the key");
   command->add_flag("-P", line->pipe_password, "Read the password from standard input");
   command->add_option("-b,--mds", line->auth_node.addresses, "Addresses of MDS of the cluster")
-      ->type_name("ADDR[:PORT],...");
+      ->type_name("ADDR[:PORT],...")
+      ->allow_extra_args(false);
   command->callback([line] {
     line->auth_node.password = line->password(PasswordFrom::kTerminal);
     line->command = [line] { return auth_node(line->globals, line->auth_node); };
@@ -235,7 +190,7 @@ void configure(CLI::App& app, Line* line) {
   app.allow_extras();
   app.require_subcommand(0, 1);
   add_globals(app, *line);
-  add_make_mds(app, line);
+  add_mds_commands(app, line);
   add_make_cs(app, line);
   add_auth_node(app, line);
   add_attributes(app, line);
@@ -250,10 +205,9 @@ void configure(CLI::App& app, Line* line) {
 
 const std::vector<std::string>& commands_not_built() {
   static const std::vector<std::string> names = {
-      "top",        "rm-cs",      "rm-mds",     "configure-cs", "configure-mds",
-      "set-config", "get-config", "revoke",     "mount",        "drain",
-      "scrub",      "repair",     "rebalance",  "snapshot",     "explain",
-      "doctor",     "check",      "replace-cs", "stat-volume",  "set-failure-domain"};
+      "top",     "rm-cs",  "configure-cs", "set-config", "get-config",  "revoke",
+      "mount",   "drain",  "scrub",        "repair",     "rebalance",   "snapshot",
+      "explain", "doctor", "check",        "replace-cs", "stat-volume", "set-failure-domain"};
   return names;
 }
 

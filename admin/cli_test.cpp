@@ -29,6 +29,22 @@ TEST(CommandLine, AcceptsGlobalOptionsBeforeAndAfterTheCommand) {
   EXPECT_TRUE(parse_command_line({"info", "stat"}).has_value());
 }
 
+TEST(CommandLine, ListsOfAddressesAreRepeatable) {
+  EXPECT_TRUE(parse_command_line({"make-mds", "-a", "10.0.0.2", "-r", "/x", "-b",
+                                  "10.0.0.1,10.0.0.3", "-b", "10.0.0.4", "-p"})
+                  .has_value());
+  EXPECT_TRUE(
+      parse_command_line({"configure-mds", "-r", "/x", "-n", "1@10.0.0.1", "-n", "2@10.0.0.2:4110"})
+          .has_value());
+  EXPECT_TRUE(parse_command_line({"auth-node", "-b", "10.0.0.1", "-b", "10.0.0.2"}).has_value());
+  // One value an option: what follows is no second one.
+  EXPECT_EQ(refused({"make-mds", "-r", "/x", "-b", "10.0.0.1", "10.0.0.2"}).code,
+            Code::kInvalidArgument);
+  EXPECT_EQ(refused({"configure-mds", "-r", "/x"}).code, Code::kInvalidArgument);
+  EXPECT_EQ(refused({"rm-mds"}).code, Code::kInvalidArgument);
+  EXPECT_EQ(refused({"check-mds", "1"}).code, Code::kInvalidArgument);
+}
+
 TEST(CommandLine, UnknownCommandsGetASuggestion) {
   const Failure typo = refused({"-c", "x", "stats"});
   EXPECT_EQ(exit_code(typo.code), 2);
@@ -37,7 +53,7 @@ TEST(CommandLine, UnknownCommandsGetASuggestion) {
 }
 
 TEST(CommandLine, CommandsOfTheGuideThatAreMissingSaySo) {
-  for (const char* name : {"top", "rm-cs", "rm-mds", "revoke"}) {
+  for (const char* name : {"top", "rm-cs", "configure-cs", "revoke"}) {
     const Failure failure = refused({"-c", "x", name, "-f", "1028"});
     EXPECT_EQ(exit_code(failure.code), 1) << name;
     EXPECT_NE(failure.why.find("not built yet"), std::string::npos) << name;

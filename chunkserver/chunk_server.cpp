@@ -27,7 +27,8 @@ Task<Status> ChunkServer::start() {
       std::make_unique<data::DataServer>(runtime_, network_, options_.credentials, *service_, log_);
   CO_TRY(address_, server_->start(options_.repository.address));
   keeper_ = std::make_unique<cluster::Keeper>(
-      runtime_, mds_, identity(), *store_, [this] { return statistics(); }, log_);
+      runtime_, mds_, identity(), *store_, [this] { return statistics(); }, log_,
+      options_.on_mds_members);
   keeper_->start();
   co_return Status();
 }

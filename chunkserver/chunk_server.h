@@ -26,6 +26,8 @@ struct ChunkServerOptions {
   net::Credentials credentials;
   std::string version;
   store::StoreOptions store;
+  // What the master says of the members of its group; see Keeper.
+  cluster::Keeper::OnMembers on_mds_members;
 };
 
 class ChunkServer {

@@ -22,6 +22,9 @@
 namespace cairn::chunkserver {
 namespace {
 
+// What an MDS that is silent may cost before the next one is asked.
+constexpr Duration kMdsAttempt = 800ms;
+
 struct Arguments {
   std::string repository;
   std::string log;
@@ -97,12 +100,17 @@ Result<int> run(const Arguments& arguments, daemon::Daemon& daemon) {
   TRY(const std::unique_ptr<kv::RocksKv> index, kv::RocksKv::open(arguments.repository + "/index"));
   io::Offload offload(runtime, 1);
   net::TcpNetwork network(runtime);
-  rpc::MultiCaller mds(runtime, rpc::make_grpc_callers(runtime, mds_addresses, credentials));
+  rpc::MultiCaller mds(runtime, mds_addresses,
+                       [&runtime, &credentials](const net::Address& address) {
+                         return std::make_unique<rpc::GrpcCaller>(runtime, address, credentials);
+                       },
+                       {.resend = rpc::Resend::kIdempotent, .attempt = kMdsAttempt});
 
   ChunkServerOptions options;
   options.repository = repository;
   options.credentials = credentials;
   options.version = CAIRN_VERSION;
+  options.on_mds_members = [&mds](const std::vector<std::string>& members) { mds.learn(members); };
   options.store.offload = [&offload](std::move_only_function<Status()> job) {
     return offload.run(std::move(job));
   };

@@ -3,25 +3,22 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <condition_variable>
 #include <cstdio>
 #include <filesystem>
-#include <mutex>
 #include <optional>
-#include <thread>
 
 #include "common/cluster/cluster_config.h"
 #include "common/cluster/repository.h"
 #include "common/daemon/daemon.h"
-#include "common/kv/rocks_kv.h"
 #include "common/net/tcp_network.h"
 #include "common/rpc/grpc_server.h"
 #include "common/runtime/asio_runtime.h"
 #include "common/runtime/completion.h"
-#include "mds/master/master.h"
+#include "common/rpc/grpc_client.h"
 #include "mds/replication/file_log_store.h"
-#include "mds/service/admin_service.h"
-#include "mds/service/cluster_service.h"
+#include "mds/replication/grpc_peers.h"
+#include "mds/replication/rocks_vault.h"
+#include "mds/server/mds_server.h"
 
 namespace cairn::mds {
 namespace {
@@ -31,65 +28,16 @@ struct Arguments {
   daemon::Options daemon;
 };
 
-// Flushes the tables on a thread of its own, so that the loop goes on serving.
-class TableFlusher {
- public:
-  TableFlusher(runtime::Runtime& runtime, kv::Kv& tables) : runtime_(runtime), tables_(tables) {
-    thread_ = std::thread([this] { run(); });
-  }
-  ~TableFlusher() {
-    {
-      const std::lock_guard guard(mutex_);
-      ending_ = true;
-    }
-    wake_.notify_one();
-    thread_.join();
-  }
-  // One at a time.
-  static Task<Status> flush(TableFlusher* self) {
-    runtime::Completion<Status> done(self->runtime_);
-    {
-      const std::lock_guard guard(self->mutex_);
-      CHECK(!self->wanted_.has_value());
-      self->wanted_ = done;
-    }
-    self->wake_.notify_one();
-    Status status = co_await done.wait();
-    co_return status;
-  }
-
- private:
-  void run() {
-    for (;;) {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return ending_ || wanted_.has_value(); });
-      if (!wanted_.has_value()) return;
-      runtime::Completion<Status> done = std::move(*wanted_);
-      wanted_.reset();
-      lock.unlock();
-      done.set_from_any_thread(tables_.flush());
-    }
-  }
-
-  runtime::Runtime& runtime_;
-  kv::Kv& tables_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::optional<runtime::Completion<Status>> wanted_;
-  bool ending_ = false;
-  std::thread thread_;
-};
-
 std::string host_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? std::string(name) : std::string("unknown");
 }
 
 // The objects of one running MDS, in the order they depend on each other.
-class Server {
+class Process {
  public:
-  Server(runtime::AsioRuntime& runtime, observe::Log& log, daemon::Daemon& daemon,
-         std::string repository)
+  Process(runtime::AsioRuntime& runtime, observe::Log& log, daemon::Daemon& daemon,
+          std::string repository)
       : runtime_(runtime),
         log_(log),
         daemon_(daemon),
@@ -107,80 +55,175 @@ class Server {
       log_.warning("cluster {} has no password here: whoever reaches {} is trusted",
                    identity_.cluster, identity_.address.to_string());
     }
-    const std::filesystem::path root(repository_);
-    TRY(tables_, kv::RocksKv::open(root / "db"));
-    TRY(store_, replication::FileLogStore::open(runtime_, root / "log",
-                                                replication::FileLogStore::Options()));
-    if (store_->torn_bytes() != 0) {
-      log_.info("cut {} bytes of a write that never finished from the log", store_->torn_bytes());
-    }
-    flusher_.emplace(runtime_, *tables_);
-    master::Master::Options options;
-    options.settings.mds_id = identity_.mds_id;
-    options.settings.cluster = identity_.cluster;
-    options.settings.cluster_id = identity_.cluster_id;
-    options.settings.credentials = credentials_;
-    options.tables.flush = [this] { return TableFlusher::flush(&*flusher_); };
-    options.on_failure = [this](const Error& error) { fail_now(error); };
-    master_.emplace(runtime_, network_, log_, *tables_, *store_, std::move(options));
-    cluster_service_.emplace(*master_);
-    admin_service_.emplace(*master_, service::Identity{.host = host_name(),
-                                                       .address = identity_.address,
-                                                       .repository = repository_,
-                                                       .usage = service::process_usage});
-    cluster_service_->add_to(dispatcher_);
-    admin_service_->add_to(dispatcher_);
+    TRY_VOID(open_log());
+    TRY(vault_, replication::RocksVault::open(runtime_, log_, repository_,
+                                              {.cluster_id = identity_.cluster_id}));
+    peers_.emplace(runtime_, log_,
+                   replication::GrpcPeers::Options{.self = identity_.mds_id,
+                                                   .cluster_id = identity_.cluster_id,
+                                                   .repo_uuid = identity_.repo_uuid,
+                                                   .address = identity_.address.to_string(),
+                                                   .credentials = credentials_});
+    peers_->on_change([this](NodeId peer) { met(peer); });
+    server_.emplace(parts(), options());
     return {};
   }
 
-  static Task<Status> run(Server* self) {
-    Status opened = self->master_->start();
-    if (opened.has_value()) opened = co_await self->master_->ready();
+  static Task<Status> run(Process* self) {
+    Status opened = self->server_->start();
     if (opened.has_value()) opened = self->open_doors();
     if (!opened.has_value()) {
       const Status stopped = co_await self->close();
       ignore(stopped, "the reason to end is what did not open");
       co_return opened;
     }
-    self->log_.info("MDS {} of cluster {} serves at {}, clients at port {}",
+    self->log_.info("MDS#{} of cluster {} is up at {}, clients at port {}",
                     self->identity_.mds_id.raw(), self->identity_.cluster,
                     self->identity_.address.to_string(), self->identity_.address.port + 1);
     self->daemon_.ready();
     const Status wanted = co_await self->stop_wanted_.wait();
     const Status stopped = co_await self->close();
     if (!wanted.has_value()) co_return wanted;
-    self->log_.info("MDS {} ended", self->identity_.mds_id.raw());
+    self->log_.info("MDS#{} ended", self->identity_.mds_id.raw());
     co_return stopped;
   }
 
   void request_stop() { stop_wanted_.set(Status()); }
 
  private:
+  // A log that is damaged cannot vote: it is put aside, and the group tells what it may have promised.
+  Status open_log() {
+    const std::filesystem::path directory = std::filesystem::path(repository_) / "log";
+    auto opened =
+        replication::FileLogStore::open(runtime_, directory, replication::FileLogStore::Options());
+    if (!opened.has_value() && opened.error().code() == Code::kCorrupt && !identity_.bootstrap) {
+      log_.error("{}", opened.error().to_string());
+      TRY(const std::filesystem::path aside, replication::set_aside(directory));
+      log_.error("MDS#{} ({}) state is outdated and will do a full resync; the damaged log is kept "
+                 "as {}",
+                 identity_.mds_id.raw(), identity_.address.to_string(), aside.string());
+      opened = replication::FileLogStore::open(runtime_, directory,
+                                               replication::FileLogStore::Options());
+    }
+    if (!opened.has_value()) return fail(std::move(opened).error());
+    store_ = std::move(*opened);
+    if (store_->torn_bytes() != 0) {
+      log_.info("cut {} bytes of a write that never finished from the log", store_->torn_bytes());
+    }
+    return {};
+  }
+
+  server::MdsServer::Parts parts() {
+    return {.runtime = runtime_,
+            .network = network_,
+            .log = log_,
+            .vault = *vault_,
+            .store = *store_,
+            .peers = *peers_,
+            .make_caller = [this](const net::Address& address) -> std::unique_ptr<rpc::Caller> {
+              return std::make_unique<rpc::GrpcCaller>(runtime_, address, credentials_);
+            }};
+  }
+
+  server::MdsServer::Options options() {
+    server::MdsServer::Options options;
+    options.settings.mds_id = identity_.mds_id;
+    options.settings.address = identity_.address.to_string();
+    options.settings.cluster = identity_.cluster;
+    options.settings.cluster_id = identity_.cluster_id;
+    options.settings.credentials = credentials_;
+    options.identity = {.mds_id = identity_.mds_id,
+                        .host = host_name(),
+                        .address = identity_.address,
+                        .repo_uuid = identity_.repo_uuid,
+                        .repository = repository_,
+                        .usage = service::process_usage};
+    options.group.self = identity_.mds_id;
+    options.group.cluster_id = identity_.cluster_id;
+    if (identity_.bootstrap) {
+      options.group.bootstrap = {
+          .version = 0,
+          .members = {{.id = identity_.mds_id,
+                       .role = paxos::Role::kVoter,
+                       .address = identity_.address.to_string(),
+                       .repo_uuid = identity_.repo_uuid}},
+          .next_id = identity_.mds_id.raw() + 1};
+    }
+    options.group.log_lost = store_->state().empty && !identity_.bootstrap;
+    options.group.seeds = identity_.peers;
+    if (identity_.addresses_changed) {
+      options.group.addresses = identity_.peers;
+      options.group.addresses[identity_.mds_id] = identity_.address;
+    }
+    options.on_end = [this](const Error& error) { end(error); };
+    options.on_membership = [this](const paxos::Membership& members) { keep_identity(members); };
+    return options;
+  }
+
+  void met(NodeId peer) {
+    const std::optional<pb::PeerHello> hello = peers_->hello_of(peer);
+    if (!hello.has_value() || !peers_->connected(peer)) return;
+    const Result<net::Address> address = net::Address::parse(hello->address());
+    if (address.has_value()) server_->met(peer, *address, hello->repo_uuid());
+  }
+
+  // The repository's own list is for the time before the log is read; it follows the log.
+  void keep_identity(const paxos::Membership& members) {
+    cluster::MdsRepository next = identity_;
+    next.bootstrap = false;
+    bool agreed = true;
+    std::map<NodeId, net::Address> peers;
+    for (const paxos::Member& member : members.members) {
+      const Result<net::Address> address = net::Address::parse(member.address);
+      if (!address.has_value()) continue;
+      const bool own = member.id == identity_.mds_id;
+      const auto given = identity_.peers.find(member.id);
+      const bool same = own ? *address == identity_.address
+                            : given == identity_.peers.end() || given->second == *address;
+      agreed = agreed && same;
+      if (!own) peers.emplace(member.id, *address);
+    }
+    if (!identity_.addresses_changed || agreed) {
+      next.addresses_changed = false;
+      next.peers = std::move(peers);
+    }
+    if (next == identity_) return;
+    const Status saved = next.save(repository_);
+    if (!saved.has_value()) {
+      log_.error("cannot keep the list of members: {}", saved.error().to_string());
+      return;
+    }
+    identity_ = std::move(next);
+  }
+
   // A log or table that failed cannot be trusted: end at once, the next start replays what is
   // durable.
-  void fail_now(const Error& error) {
-    log_.error("the log or the tables failed, ending: {}", error.to_string());
+  void end(const Error& error) {
+    log_.error("ending: {}", error.to_string());
     stop_wanted_.set(fail(error));
   }
 
   Status open_doors() {
-    grpc_.emplace(runtime_, log_, dispatcher_, credentials_);
+    grpc_.emplace(runtime_, log_, server_->dispatcher(), credentials_, &peers_->streams());
     TRY(const net::Address bound, grpc_->start(identity_.address));
     log_.debug("gRPC at {}", bound.to_string());
     TRY(sessions_, network_.listen(cluster::session_address(identity_.address),
                                    [this](std::unique_ptr<net::Stream> stream) {
-                                     master_->accept(std::move(stream));
+                                     server_->accept(std::move(stream));
                                    }));
     return {};
   }
 
   Task<Status> close() {
+    // Whoever takes over needs this member's answers.
+    const Deadline handed_over = runtime_.after(1s);
+    const Status stopped = co_await server_->stop(handed_over);
     if (sessions_ != nullptr) sessions_->close();
     if (grpc_.has_value()) {
       const Deadline deadline = runtime_.after(2s);
       co_await grpc_->stop(deadline);
     }
-    Status stopped = co_await master_->stop();
+    co_await vault_->stop();
     co_return stopped;
   }
 
@@ -192,13 +235,10 @@ class Server {
   net::Credentials credentials_;
   net::TcpNetwork network_;
   runtime::Completion<Status> stop_wanted_;
-  std::unique_ptr<kv::RocksKv> tables_;
   std::unique_ptr<replication::FileLogStore> store_;
-  std::optional<TableFlusher> flusher_;
-  std::optional<master::Master> master_;
-  std::optional<service::ClusterService> cluster_service_;
-  std::optional<service::AdminService> admin_service_;
-  rpc::Dispatcher dispatcher_;
+  std::unique_ptr<replication::RocksVault> vault_;
+  std::optional<replication::GrpcPeers> peers_;
+  std::optional<server::MdsServer> server_;
   std::optional<rpc::GrpcServer> grpc_;
   std::unique_ptr<net::Listener> sessions_;
 };
@@ -210,14 +250,14 @@ int serve(const Arguments& arguments) {
     return 1;
   }
   runtime::AsioRuntime runtime;
-  Server server(runtime, daemon->log(), *daemon, arguments.repository);
-  const Status opened = server.open();
+  Process process(runtime, daemon->log(), *daemon, arguments.repository);
+  const Status opened = process.open();
   if (!opened.has_value()) {
     daemon->log().error("cannot start: {}", opened.error().to_string());
     std::fprintf(stderr, "cairn-mdsd: %s\n", opened.error().to_string().c_str());
     return 1;
   }
-  return daemon->run(runtime, Server::run(&server), [&server] { server.request_stop(); });
+  return daemon->run(runtime, Process::run(&process), [&process] { process.request_stop(); });
 }
 
 }  // namespace

@@ -15,15 +15,16 @@ namespace {
 
 constexpr const char* kWhat = "cannot authenticate this server";
 
-Result<std::vector<net::Address>> parse_address_list(std::string text) {
-  std::vector<net::Address> addresses;
-  while (!text.empty()) {
-    const std::size_t comma = std::min(text.find(','), text.size());
-    TRY(net::Address address, parse_address(text.substr(0, comma), cluster::kMdsPort));
-    addresses.push_back(std::move(address));
-    text.erase(0, comma + 1);
+// So that this server finds the cluster also when the MDS it was told of are away.
+void learn_addresses(const MdsDoor& door, std::vector<net::Address>* addresses) {
+  MdsDoor quick = door;
+  quick.timeout = std::min<Duration>(door.timeout, 2s);
+  const auto state = ask<pb::StatReply>(quick, "/cairn.pb.Admin/Stat", pb::StatRequest());
+  if (!state.has_value()) return;  // no master at the moment: what was given is enough
+  for (const pb::MdsStat& mds : state->mds()) {
+    const Result<net::Address> address = net::Address::parse(mds.address());
+    if (address.has_value()) addresses->push_back(*address);
   }
-  return addresses;
 }
 
 }  // namespace
@@ -33,7 +34,8 @@ Outcome<Output> auth_node(const Globals& globals, const AuthNode& options) {
   if (!name.has_value()) return std::unexpected(name.error());
   const cluster::ClusterConfig config({}, *name);
   Result<std::vector<net::Address>> addresses =
-      options.addresses.empty() ? config.mds_addresses() : parse_address_list(options.addresses);
+      options.addresses.empty() ? config.mds_addresses()
+                                : parse_address_lists(options.addresses, cluster::kMdsPort);
   if (!addresses.has_value()) {
     const bool unknown = addresses.error().code() == Code::kNotFound;
     return failure(
@@ -45,13 +47,10 @@ Outcome<Output> auth_node(const Globals& globals, const AuthNode& options) {
   if (!password.has_value()) return failure(kWhat, password.error());
 
   const std::string key = cluster::ClusterConfig::derive_key(*name, *password);
-  const auto timeout =
-      std::chrono::duration_cast<Duration>(std::chrono::duration<double>(globals.timeout_s));
-  const MdsDoor door{
-      .addresses = *addresses, .credentials = {.cluster = *name, .key = key}, .timeout = timeout};
-  pb::HelloRequest request;
-  request.set_cluster(*name);
-  const auto reply = ask<pb::HelloReply>(door, "/cairn.pb.Admin/Hello", request);
+  const MdsDoor door{.addresses = *addresses,
+                     .credentials = {.cluster = *name, .key = key},
+                     .timeout = timeout_of(globals)};
+  const Result<pb::HelloReply> reply = greet(door);
   if (!reply.has_value()) {
     const bool refused = reply.error().code() == Code::kNotAuthenticated;
     if (!refused) return failure(kWhat, reply.error());
@@ -64,6 +63,7 @@ Outcome<Output> auth_node(const Globals& globals, const AuthNode& options) {
   }
   const Status written = config.write_key(key);
   if (!written.has_value()) return failure(kWhat, written.error());
+  learn_addresses(door, &*addresses);
   const Status listed = add_mds_addresses(config, *addresses);
   if (!listed.has_value()) {
     return failure(kWhat, listed.error(), "The key was written, the address list was not");

@@ -12,13 +12,30 @@ namespace cairn::admin {
 enum class PasswordFrom { kNowhere, kTerminal, kStandardInput };
 
 struct MakeMds {
-  bool init = false;       // -I
-  std::string address;     // -a ADDR[:PORT]
-  std::string repository;  // -r
+  bool init = false;                   // -I
+  std::string address;                 // -a ADDR[:PORT]
+  std::string repository;              // -r
+  std::vector<std::string> bootstrap;  // -b ADDR[:PORT],... of the cluster it joins
   PasswordFrom password = PasswordFrom::kNowhere;
   bool force = false;  // less than 10 GB free, a cluster name already known here
 };
+// The first of a new cluster (-I), or one more.
 Outcome<Output> make_mds(const Globals& globals, const MakeMds& options);
+Outcome<Output> join_mds(const Globals& globals, const MakeMds& options);
+
+struct RmMds {
+  std::string id;
+};
+Outcome<Output> rm_mds(const Globals& globals, const RmMds& options);
+
+struct ConfigureMds {
+  std::string repository;          // -r
+  std::vector<std::string> nodes;  // -n ID@ADDR[:PORT]
+  bool force = false;              // ids that this MDS does not know
+};
+Outcome<Output> configure_mds(const Globals& globals, const ConfigureMds& options);
+
+Outcome<Output> check_mds(const Globals& globals);
 
 struct MakeCs {
   std::string repository;  // -r
@@ -30,7 +47,7 @@ Outcome<Output> make_cs(const Globals& globals, const MakeCs& options);
 
 struct AuthNode {
   PasswordFrom password = PasswordFrom::kTerminal;
-  std::string addresses;  // -b ADDR[:PORT],...
+  std::vector<std::string> addresses;  // -b ADDR[:PORT],...
 };
 Outcome<Output> auth_node(const Globals& globals, const AuthNode& options);
 

@@ -11,23 +11,11 @@
 #include <sstream>
 #include <system_error>
 
+#include "admin/commands/file_lock.h"
 #include "common/cluster/durable_file.h"
 
 namespace cairn::admin {
 namespace {
-
-class FileLock {
- public:
-  explicit FileLock(int fd) : fd_(fd) {}
-  ~FileLock() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  FileLock& operator=(FileLock&&) = delete;
-
- private:
-  int fd_;
-};
 
 Result<FileLock> lock_cluster(const cluster::ClusterConfig& config) {
   TRY_VOID(cluster::make_directories(config.directory(), 0755));
@@ -43,6 +31,16 @@ Result<FileLock> lock_cluster(const cluster::ClusterConfig& config) {
 
 std::string list_path(const cluster::ClusterConfig& config) {
   return config.directory() + "/services.list";
+}
+
+Result<std::vector<net::Address>> known_addresses(const cluster::ClusterConfig& config) {
+  Result<std::vector<net::Address>> known = config.mds_addresses();
+  if (known.has_value() || known.error().code() != Code::kNotFound) return known;
+  return std::vector<net::Address>();
+}
+
+bool contains(const std::vector<net::Address>& addresses, const net::Address& address) {
+  return std::ranges::find(addresses, address) != addresses.end();
 }
 
 std::string service_lock_path(const LocalService& service) { return service.repository + "/lock"; }
@@ -94,21 +92,37 @@ Status add_local_service(const cluster::ClusterConfig& config, const LocalServic
   return cluster::write_file_durably(list_path(config), format_services(services), 0644);
 }
 
+Status remove_local_service(const cluster::ClusterConfig& config, const LocalService& service) {
+  TRY(const FileLock lock, lock_cluster(config));
+  TRY(std::vector<LocalService> services, local_services(config));
+  if (std::erase(services, service) == 0) return {};
+  return cluster::write_file_durably(list_path(config), format_services(services), 0644);
+}
+
 Status add_mds_addresses(const cluster::ClusterConfig& config,
+                         const std::vector<net::Address>& addresses,
+                         const std::vector<net::Address>& remove) {
+  TRY(const FileLock lock, lock_cluster(config));
+  TRY(const std::vector<net::Address> known, known_addresses(config));
+  std::vector<net::Address> all = known;
+  std::erase_if(all, [&](const net::Address& address) { return contains(remove, address); });
+  for (const net::Address& address : addresses) {
+    if (!contains(all, address)) all.push_back(address);
+  }
+  if (all == known) return {};
+  return config.write_mds_addresses(all);
+}
+
+Status set_mds_addresses(const cluster::ClusterConfig& config,
                          const std::vector<net::Address>& addresses) {
   TRY(const FileLock lock, lock_cluster(config));
-  Result<std::vector<net::Address>> known = config.mds_addresses();
-  if (!known.has_value() && known.error().code() != Code::kNotFound) {
-    return fail(std::move(known).error());
-  }
-  std::vector<net::Address> all = known.value_or(std::vector<net::Address>());
-  bool changed = false;
+  TRY(const std::vector<net::Address> known, known_addresses(config));
+  std::vector<net::Address> all = known;
+  std::erase_if(all, [&](const net::Address& address) { return !contains(addresses, address); });
   for (const net::Address& address : addresses) {
-    if (std::ranges::find(all, address) != all.end()) continue;
-    all.push_back(address);
-    changed = true;
+    if (!contains(all, address)) all.push_back(address);
   }
-  if (!changed) return {};
+  if (all == known) return {};
   return config.write_mds_addresses(all);
 }
 

@@ -32,8 +32,13 @@ std::string format_services(const std::vector<LocalService>& services);
 Result<std::vector<LocalService>> local_services(const cluster::ClusterConfig& config);
 // A service at the same repository is replaced.
 Status add_local_service(const cluster::ClusterConfig& config, const LocalService& service);
-// Adds what is missing to bs.list.
+Status remove_local_service(const cluster::ClusterConfig& config, const LocalService& service);
+// Adds what is missing to bs.list, and takes out `remove`.
 Status add_mds_addresses(const cluster::ClusterConfig& config,
+                         const std::vector<net::Address>& addresses,
+                         const std::vector<net::Address>& remove = {});
+// bs.list has these afterwards and no others; the order of those it had stays.
+Status set_mds_addresses(const cluster::ClusterConfig& config,
                          const std::vector<net::Address>& addresses);
 
 struct ServiceState {

@@ -1,6 +1,3 @@
-#include <unistd.h>
-
-#include <array>
 #include <utility>
 
 #include "admin/commands/commands.h"
@@ -17,12 +14,6 @@ namespace cairn::admin {
 namespace {
 
 constexpr const char* kWhat = "cannot make the chunk server";
-
-std::string host_name() {
-  std::array<char, 256> name = {};
-  if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";
-  return name.data();
-}
 
 // What the options and this host say; the MDS adds the ids.
 Outcome<cluster::CsRepository> plan(const MakeCs& options, const std::string& name,

@@ -1,8 +1,5 @@
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -13,51 +10,19 @@
 #include "admin/commands/local_services.h"
 #include "admin/commands/port_probe.h"
 #include "admin/commands/repository_checks.h"
+#include "admin/testing/free_ports.h"
 #include "common/cluster/repository.h"
 
 namespace cairn::admin {
 namespace {
 
-// A listening socket; knows its port.
-class Listener {
- public:
-  explicit Listener(std::uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ok_ = ::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
-          ::listen(fd_, 1) == 0;
-    socklen_t length = sizeof address;
-    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &length);
-    port_ = ntohs(address.sin_port);
-  }
-  ~Listener() { ::close(fd_); }
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
-  bool ok() const { return ok_; }
-  std::uint16_t port() const { return port_; }
+using testing::free_port_pair;
+using testing::Listener;
 
- private:
-  int fd_;
-  bool ok_ = false;
-  std::uint16_t port_ = 0;
-};
-
-std::uint16_t free_port_pair() {
-  for (int attempt = 0; attempt < 100; ++attempt) {
-    const Listener first(0);
-    if (first.port() < 65000 && Listener(static_cast<std::uint16_t>(first.port() + 1)).ok()) {
-      return first.port();
-    }
-  }
-  return 0;
-}
-
-class MakeMdsCommand : public testing::Test {
+class MakeMdsCommand : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string name = testing::TempDir() + "cairn-admin-XXXXXX";
+    std::string name = ::testing::TempDir() + "cairn-admin-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     root_ = name;
     ::setenv("CAIRN_ETC", (root_ + "/etc").c_str(), 1);
@@ -92,6 +57,10 @@ TEST_F(MakeMdsCommand, WritesRepositoryAddressListAndServiceList) {
   EXPECT_EQ(repository->cluster, "stor1");
   EXPECT_EQ(repository->address.to_string(), options_.address);
   EXPECT_TRUE(repository->cluster_id.valid());
+  EXPECT_NE(repository->repo_uuid, 0U);
+  EXPECT_TRUE(repository->bootstrap);
+  EXPECT_TRUE(repository->peers.empty());
+  EXPECT_FALSE(repository->addresses_changed);
   const cluster::ClusterConfig config({}, "stor1");
   EXPECT_EQ(config.mds_addresses()->front().to_string(), options_.address);
   const auto services = local_services(config);
@@ -101,9 +70,9 @@ TEST_F(MakeMdsCommand, WritesRepositoryAddressListAndServiceList) {
 }
 
 TEST_F(MakeMdsCommand, RefusesAndChangesNothing) {
-  options_.init = false;
-  EXPECT_EQ(refused(), Code::kUnsupported);
-  options_.init = true;
+  options_.bootstrap = {"10.0.0.1"};
+  EXPECT_EQ(refused(), Code::kInvalidArgument);
+  options_.bootstrap = {};
   globals_.cluster = "";
   EXPECT_EQ(refused(), Code::kInvalidArgument);
   globals_.cluster = "bad name";
@@ -170,7 +139,7 @@ TEST(LocalServices, ListRoundTrips) {
 }
 
 TEST(LocalServices, RunningIsWhoHoldsTheLock) {
-  std::string directory = testing::TempDir() + "cairn-service-XXXXXX";
+  std::string directory = ::testing::TempDir() + "cairn-service-XXXXXX";
   ASSERT_NE(::mkdtemp(directory.data()), nullptr);
   const LocalService service{ServiceKind::kCs, kFirstCsId, directory};
   EXPECT_EQ(service_state(service).word, "missing");

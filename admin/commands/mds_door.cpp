@@ -3,47 +3,65 @@
 #include <chrono>
 #include <utility>
 
+#include "admin/commands/master_search.h"
 #include "admin/view/suggest.h"
 #include "common/rpc/grpc_client.h"
-#include "common/rpc/multi_caller.h"
-#include "common/rpc/rpc.h"
 #include "common/runtime/asio_runtime.h"
 #include "common/runtime/task_group.h"
 
 namespace cairn::admin {
 namespace {
 
-struct Call {
-  runtime::AsioRuntime* runtime;
-  rpc::Caller* caller;
+// One conversation: a search on a loop of its own.
+struct Talk {
+  explicit Talk(const MdsDoor& door)
+      : search(runtime, door.addresses,
+               [this, &door](const net::Address& address) -> std::unique_ptr<rpc::Caller> {
+                 return std::make_unique<rpc::GrpcCaller>(runtime, address, door.credentials);
+               },
+               {.cluster = door.credentials.cluster}) {}
+
+  void run(Task<void> (*conversation)(Talk*)) {
+    runtime::TaskGroup group(runtime);
+    runtime.post([this, &group, conversation] { group.spawn(conversation(this)); });
+    runtime.run();
+  }
+
+  runtime::AsioRuntime runtime;
+  MasterSearch search;
+  Deadline deadline;
   std::string method;
   std::string request;
-  Deadline deadline;
   Result<std::string> answer = fail(Code::kCancelled);
+  Result<pb::HelloReply> hello = fail(Code::kCancelled);
 };
 
-Task<void> run_call(Call* call) {
-  std::string method = call->method;
-  std::string request = call->request;
-  Result<std::string> answer =
-      co_await call->caller->call(std::move(method), std::move(request), call->deadline);
-  call->answer = std::move(answer);
-  call->runtime->stop();
+Task<void> end_talk(Talk* talk) {
+  co_await talk->search.close();
+  // In a later turn: the task that ends here must be gone when the loop is.
+  talk->runtime.post([talk] { talk->runtime.stop(); });
 }
 
-// gRPC's own words end with the system's reason: "...: Connection refused".
-Error nobody_answers(const MdsDoor& door, const Error& error) {
-  std::string places;
-  for (const net::Address& address : door.addresses) {
-    places += (places.empty() ? "" : ", ") + address.to_string();
-  }
-  const std::string& words = error.message();
-  const std::size_t colon = words.rfind(": ");
-  const std::string reason = colon == std::string::npos ? words : words.substr(colon + 2);
-  return Error(Code::kUnavailable, "no MDS answers at " + places + " (" + reason + ")");
+Task<void> ask_master(Talk* talk) {
+  std::string method = talk->method;
+  std::string request = talk->request;
+  Result<std::string> answer =
+      co_await talk->search.ask(std::move(method), std::move(request), talk->deadline);
+  talk->answer = std::move(answer);
+  co_await end_talk(talk);
+}
+
+Task<void> greet_anyone(Talk* talk) {
+  Result<pb::HelloReply> hello = co_await talk->search.greet(talk->deadline);
+  talk->hello = std::move(hello);
+  co_await end_talk(talk);
 }
 
 }  // namespace
+
+Duration timeout_of(const Globals& globals) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(globals.timeout_s));
+}
 
 Outcome<MdsDoor> open_door(const Globals& globals, const std::string& cluster,
                            const std::string& what) {
@@ -60,29 +78,25 @@ Outcome<MdsDoor> open_door(const Globals& globals, const std::string& cluster,
   }
   Result<net::Credentials> credentials = config.credentials();
   if (!credentials.has_value()) return failure(what, credentials.error());
-  const auto timeout =
-      std::chrono::duration_cast<Duration>(std::chrono::duration<double>(globals.timeout_s));
   return MdsDoor{.addresses = std::move(*addresses),
                  .credentials = std::move(*credentials),
-                 .timeout = timeout};
+                 .timeout = timeout_of(globals)};
 }
 
 Result<std::string> ask_bytes(const MdsDoor& door, std::string method, std::string request) {
-  runtime::AsioRuntime runtime;
-  rpc::MultiCaller caller(runtime,
-                          rpc::make_grpc_callers(runtime, door.addresses, door.credentials));
-  Call call{.runtime = &runtime,
-            .caller = &caller,
-            .method = std::move(method),
-            .request = std::move(request),
-            .deadline = runtime.after(door.timeout)};
-  runtime::TaskGroup group(runtime);
-  runtime.post([&group, &call] { group.spawn(run_call(&call)); });
-  runtime.run();
-  if (call.answer.has_value() || call.answer.error().code() != Code::kUnavailable) {
-    return std::move(call.answer);
-  }
-  return fail(nobody_answers(door, call.answer.error()));
+  Talk talk(door);
+  talk.method = std::move(method);
+  talk.request = std::move(request);
+  talk.deadline = talk.runtime.after(door.timeout);
+  talk.run(&ask_master);
+  return std::move(talk.answer);
+}
+
+Result<pb::HelloReply> greet(const MdsDoor& door) {
+  Talk talk(door);
+  talk.deadline = talk.runtime.after(door.timeout);
+  talk.run(&greet_anyone);
+  return std::move(talk.hello);
 }
 
 }  // namespace cairn::admin

@@ -5,9 +5,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/cluster/durable_file.h"
@@ -36,6 +39,12 @@ std::uint64_t random_id() {
   return id;
 }
 
+std::string host_name() {
+  std::array<char, 256> name = {};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return name.data();
+}
+
 Result<net::Address> parse_address(const std::string& text, std::uint16_t default_port) {
   const bool bare_v6 = !text.starts_with('[') && text.find(':') != text.rfind(':');
   const bool bracketed_v6 = text.starts_with('[') && text.ends_with(']');
@@ -52,7 +61,23 @@ Result<net::Address> parse_address(const std::string& text, std::uint16_t defaul
   return address;
 }
 
-Result<std::string> check_repository(const std::string& directory) {
+Result<std::vector<net::Address>> parse_address_lists(const std::vector<std::string>& lists,
+                                                      std::uint16_t default_port) {
+  std::vector<net::Address> addresses;
+  for (std::string rest : lists) {
+    while (!rest.empty()) {
+      const std::size_t comma = std::min(rest.find(','), rest.size());
+      TRY(net::Address address, parse_address(rest.substr(0, comma), default_port));
+      if (std::ranges::find(addresses, address) == addresses.end()) {
+        addresses.push_back(std::move(address));
+      }
+      rest.erase(0, comma + 1);
+    }
+  }
+  return addresses;
+}
+
+Result<std::string> repository_path(const std::string& directory) {
   if (directory.empty()) return fail(Code::kInvalidArgument, "the repository has no name");
   std::error_code error;
   const std::filesystem::path absolute =
@@ -63,7 +88,12 @@ Result<std::string> check_repository(const std::string& directory) {
   if (path.find('\n') != std::string::npos) {
     return fail(Code::kInvalidArgument, "the name of the repository has a line break");
   }
-  TRY(const bool empty, cluster::is_empty_directory(path));
+  return path;
+}
+
+Result<std::string> check_repository(const std::string& directory, std::string_view except) {
+  TRY(const std::string path, repository_path(directory));
+  TRY(const bool empty, cluster::is_empty_directory(path, except));
   if (!empty) {
     return fail(Code::kNotEmpty, "the directory " + path + " is not empty");
   }

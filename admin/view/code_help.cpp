@@ -58,7 +58,8 @@ constexpr std::array kPages = {
     CodeHelp{kRefusedForSafety, "It could lose data or disturb the service.",
              "Do what the message says, or give --force if you accept the named consequence."},
     CodeHelp{kNoMajority, "Fewer than half of the MDS can be reached: nothing can be decided.",
-             "Start the MDS that are down."},
+             "Start cairn-mdsd on the servers that are down (cairn list-services -M there), until "
+             "more than half of all MDS run."},
     CodeHelp{kChecksumMismatch, "Bytes did not match their checksum: a disk or cable changed them.",
              "Good copies are used instead; look at the events: cairn get-event"},
     CodeHelp{kTooFewPieces, "So many chunk servers are away that the data cannot be put together.",

@@ -32,6 +32,10 @@ std::unexpected<Failure> failure(std::string what, const Error& error, std::stri
       error.message().empty() ? std::string(code_name(error.code())) : error.message();
   const bool unknown = error.code() == Code::kTimeout || error.code() == Code::kConnectionLost;
   if (state.empty() && unknown) state = "It may have been done all the same";
+  if (state.empty() && error.code() == Code::kNoMajority) {
+    state =
+        "Nothing was changed; mounts go on with what they hold leases for, and wait for the rest";
+  }
   return failure(Failure{.code = error.code(),
                          .what = std::move(what),
                          .why = std::move(why),

@@ -34,6 +34,17 @@ TEST(Failure, ATimeoutDoesNotClaimThatNothingChanged) {
   EXPECT_EQ(to_text(made.error()).find("Nothing was changed"), std::string::npos);
 }
 
+TEST(Failure, WithoutAMajorityItSaysWhatStillWorks) {
+  const auto made = failure("cannot set it", Error(Code::kNoMajority, "2 of 3 MDS are down"));
+  EXPECT_EQ(to_text(made.error()),
+            "error CAIRN-307: cannot set it.\n"
+            "  2 of 3 MDS are down.\n"
+            "  Nothing was changed; mounts go on with what they hold leases for, and wait for the "
+            "rest.\n"
+            "  Start cairn-mdsd on the servers that are down (cairn list-services -M there), until "
+            "more than half of all MDS run.\n");
+}
+
 TEST(Failure, ExitCodesAreThoseOfTheTable) {
   struct Case {
     Code code;

@@ -50,6 +50,7 @@ Json cluster_json(const pb::StatReply& reply) {
 Json mds_json(const pb::MdsStat& mds) {
   return {{"id", mds.id()},
           {"master", mds.master()},
+          {"role", mds.role()},
           {"status", mds.status()},
           {"ctime", mds.ctime()},
           {"commits_per_s", mds.commits_per_s()},
@@ -59,6 +60,8 @@ Json mds_json(const pb::MdsStat& mds) {
           {"host", mds.host()},
           {"address", mds.address()},
           {"applied_slot", mds.applied_slot()},
+          {"lag", mds.lag()},
+          {"flushes", mds.flushes()},
           {"repository", mds.repository()},
           {"version", mds.version()}};
 }

@@ -102,6 +102,75 @@ TEST(StatText, ShowsHeaderTablesAndEvents) {
       "2014-02-21 16:55:20  MDS  WRN  CS 1026 is inactive\n");
 }
 
+// A group of four: the master, one that lags, one that is away, one that has just been made.
+pb::StatReply a_group() {
+  pb::StatReply reply = a_cluster();
+  reply.mutable_mds(0)->set_role("voter");
+  for (const std::uint32_t id : {2U, 3U, 12U}) {
+    pb::MdsStat* mds = reply.add_mds();
+    mds->set_id(id);
+    mds->set_address("10.0.0." + std::to_string(id) + ":2510");
+    mds->set_role(id == 12 ? "learner" : "voter");
+    mds->set_status(id == 2 ? "stale" : id == 3 ? "unavail" : "avail");
+    if (id == 3) continue;
+    mds->set_host("box" + std::to_string(id));
+    mds->set_ctime(0.105);
+    mds->set_commits_per_s(42);
+    mds->set_cpu(0.25);
+    mds->set_memory_bytes(1_GiB);
+    mds->set_uptime_ns(90'000'000'000);
+    mds->set_lag(id == 2 ? 1001 : 5);
+    mds->set_applied_slot(100);
+    mds->set_flushes(17);
+  }
+  return reply;
+}
+
+TEST(StatText, ShowsEveryMemberOfTheGroup) {
+  const std::string text = stat_text(a_group());
+  EXPECT_NE(text.find("MDS nodes: 2 of 4, epoch uptime: 33 min\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("MDSID  STATUS   %CTIME  COMMITS  %CPU   MEM   UPTIME  HOST\n"
+                      "M   1  avail    2.0%    0/s      0.0%   64MB  33 min  box 10.0.0.1:2510\n"
+                      "    2  stale    10.5%   42/s     25.0%  1GB   1 min   box2 10.0.0.2:2510\n"
+                      "    3  unavail  -       -        -      -     -       10.0.0.3:2510\n"
+                      "L  12  avail    10.5%   42/s     25.0%  1GB   1 min   box12 10.0.0.12:2510\n"
+                      "MDS 2: 1001 rounds behind\n"
+                      "MDS 12: has no vote yet, it gets one by itself when it has caught up; "
+                      "5 rounds behind\n"),
+            std::string::npos)
+      << text;
+}
+
+TEST(StatJson, HasEveryFieldOfAMember) {
+  const auto json = nlohmann::json::parse(stat_json(a_group()), nullptr, false);
+  ASSERT_FALSE(json.is_discarded());
+  ASSERT_EQ(json["mds"].size(), 4U);
+  const auto& second = json["mds"][1];
+  EXPECT_EQ(second["role"], "voter");
+  EXPECT_EQ(second["status"], "stale");
+  EXPECT_EQ(second["lag"], 1001);
+  EXPECT_EQ(second["applied_slot"], 100);
+  EXPECT_EQ(second["flushes"], 17);
+  EXPECT_EQ(second["commits_per_s"], 42);
+  // A field that is added to the message is not forgotten here.
+  EXPECT_EQ(static_cast<int>(second.size()), pb::MdsStat::descriptor()->field_count());
+}
+
+TEST(EventsText, ShowsTheEventsOfTheGroup) {
+  ::setenv("TZ", "UTC", 1);
+  ::tzset();
+  pb::StatReply reply;
+  pb::Event* event = reply.add_events();
+  event->set_time_ns(1'393'001'720'000'000'000);
+  event->set_subsystem("JRN");
+  event->set_severity("ERR");
+  event->set_message("MDS#2 (10.0.0.2:2510) lags behind for more than 1000 rounds");
+  EXPECT_EQ(events_text(reply.events()),
+            "TIME                 SYS  SEV  MESSAGE\n"
+            "2014-02-21 16:55:20  JRN  ERR  MDS#2 (10.0.0.2:2510) lags behind for more than 1000 "
+            "rounds\n");
+}
+
 TEST(StatText, AnEmptyClusterHasItsTablesToo) {
   pb::StatReply reply;
   reply.set_cluster("new");

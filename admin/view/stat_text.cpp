@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "admin/view/attributes.h"
 #include "admin/view/table.h"
@@ -77,15 +78,42 @@ std::string header(const pb::StatReply& reply) {
   return text;
 }
 
+char mds_mark(const pb::MdsStat& mds) {
+  if (mds.master()) return 'M';
+  return mds.role() == "learner" ? 'L' : ' ';
+}
+
+// One that is cut off tells nothing of itself: a dash, never a 0 for what is unknown.
+bool tells_nothing(const pb::MdsStat& mds) {
+  return mds.status() == "unavail" || (mds.memory_bytes() == 0 && mds.uptime_ns() == 0);
+}
+
+// Below this a follower is merely under load; above it the events say "lags behind".
+constexpr std::uint64_t kLagShown = 1000;
+
+std::string mds_remark(const pb::MdsStat& mds) {
+  const bool learner = mds.role() == "learner";
+  if (!learner && mds.lag() <= kLagShown) return {};
+  std::string text = fmt::format("MDS {}: ", mds.id());
+  if (learner) text += "has no vote yet, it gets one by itself when it has caught up; ";
+  return text + fmt::format("{} rounds behind\n", mds.lag());
+}
+
 std::string mds_table(const pb::StatReply& reply) {
   Table table({"MDSID", "STATUS", "%CTIME", "COMMITS", "%CPU", "MEM", "UPTIME", "HOST"});
   for (const pb::MdsStat& mds : reply.mds()) {
-    table.add({fmt::format("{} {:>3}", mds.master() ? 'M' : ' ', mds.id()), mds.status(),
-               format_percent(mds.ctime()), fmt::format("{:.0f}/s", mds.commits_per_s()),
-               format_percent(mds.cpu()), format_size(mds.memory_bytes()),
-               format_duration(mds.uptime_ns()), mds.host() + " " + mds.address()});
+    const bool unknown = tells_nothing(mds);
+    const auto known = [unknown](std::string text) { return unknown ? "-" : std::move(text); };
+    table.add({fmt::format("{} {:>3}", mds_mark(mds), mds.id()), mds.status(),
+               known(format_percent(mds.ctime())),
+               known(fmt::format("{:.0f}/s", mds.commits_per_s())),
+               known(format_percent(mds.cpu())), known(format_size(mds.memory_bytes())),
+               known(format_duration(mds.uptime_ns())),
+               mds.host().empty() ? mds.address() : mds.host() + " " + mds.address()});
   }
-  return table.to_string();
+  std::string text = table.to_string();
+  for (const pb::MdsStat& mds : reply.mds()) text += mds_remark(mds);
+  return text;
 }
 
 std::string cs_table(const pb::StatReply& reply) {

@@ -5,25 +5,34 @@
 namespace cairn::chunkserver::cluster {
 namespace {
 
-constexpr Duration kCallTimeout = 3s;
-constexpr Duration kBackoffFirst = 100ms;
-constexpr Duration kBackoffMost = 5s;
+constexpr Duration kCallTimeout = 3s;  // over all MDS
+constexpr Duration kBackoffFirst = 50ms;
+// Chunks are placed only at chunk servers that the master heard of: an election, which takes a
+// second or two, is followed closely; a cluster that is away for longer is not stormed.
+constexpr Duration kElection = 10s;
+constexpr Duration kBackoffElection = 400ms;
+constexpr Duration kBackoffMost = 3s;
 constexpr std::int64_t kHeartbeatMsMin = 10;
 constexpr std::int64_t kHeartbeatMsMax = 60'000;
 
 }  // namespace
 
 Keeper::Keeper(runtime::Runtime& runtime, rpc::Caller& mds, pb::RegisterCsRequest identity,
-               store::PieceStore& store, Statistics statistics, observe::Log& log)
+               store::PieceStore& store, Statistics statistics, observe::Log& log,
+               OnMembers on_members)
     : runtime_(runtime),
       mds_(mds),
       identity_(std::move(identity)),
       store_(store),
       statistics_(std::move(statistics)),
       log_(log),
+      on_members_(std::move(on_members)),
       group_(runtime) {}
 
-void Keeper::start() { group_.spawn(run()); }
+void Keeper::start() {
+  answered_at_ = runtime_.now();
+  group_.spawn(run());
+}
 
 Task<void> Keeper::stop() {
   stopping_ = true;
@@ -45,8 +54,9 @@ Task<void> Keeper::wait(Duration duration) {
 }
 
 Duration Keeper::next_backoff() {
-  backoff_ =
-      backoff_ == Duration{} ? kBackoffFirst : std::min<Duration>(backoff_ * 2, kBackoffMost);
+  const bool lately = runtime_.now() - answered_at_ < kElection;
+  const Duration most = lately ? kBackoffElection : kBackoffMost;
+  backoff_ = backoff_ == Duration{} ? kBackoffFirst : std::min<Duration>(backoff_ * 2, most);
   // Half of it is chance, so that a restarted MDS is not asked by everybody at once.
   const auto half = static_cast<std::uint64_t>(backoff_.count() / 2);
   return Duration(static_cast<std::int64_t>(half + runtime_.random() % (half + 1)));
@@ -58,6 +68,13 @@ void Keeper::complain(const char* what, const Error& error) {
   complaints_ = again ? complaints_ + 1 : 0;
   last_complaint_ = error.code();
   if (complaints_ % 100 == 0) log_.warning("{}: {}", what, error.to_string());
+}
+
+void Keeper::answered(const google::protobuf::RepeatedPtrField<std::string>& members) {
+  answered_at_ = runtime_.now();
+  last_complaint_ = Code::kInternal;
+  if (on_members_ == nullptr || members.empty()) return;
+  on_members_({members.begin(), members.end()});
 }
 
 Task<void> Keeper::run() {
@@ -89,7 +106,7 @@ Task<bool> Keeper::register_once() {
   registered_ = true;
   heartbeat_ = std::chrono::milliseconds(
       std::clamp<std::int64_t>(reply->heartbeat_ms(), kHeartbeatMsMin, kHeartbeatMsMax));
-  last_complaint_ = Code::kInternal;
+  answered(reply->mds());
   log_.info("registered at the MDS as CS {}, data at {}", identity_.cs_id(), identity_.address());
   co_return true;
 }
@@ -115,12 +132,12 @@ Task<bool> Keeper::heartbeat_once() {
     complain("heartbeat failed", reply.error());
     co_return false;
   }
+  answered(reply->mds());
   if (reply->unknown()) {
     log_.info("the MDS does not know us: registering again");
     registered_ = false;
     co_return true;
   }
-  last_complaint_ = Code::kInternal;
   for (const PieceId piece : reported) removed_.erase(piece);
   take_removals(*reply);
   co_return true;

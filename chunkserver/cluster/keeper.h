@@ -1,8 +1,10 @@
 // Keeper: keeps the chunk server known to the cluster: registers at the MDS, sends heartbeats with
 // statistics, carries out removals, reports a failed disk. Never gives up.
 //
-// Promises: a removal is reported when it is durable, and again until the MDS took the report.
-// Requires: co_await stop() before it dies; everything it is given outlives it.
+// Promises: a removal is reported when it is durable, and again until a master took the report,
+//           over any number of failovers. What the MDS say of their members goes to `on_members`.
+// Requires: co_await stop() before it dies; everything it is given outlives it. `mds` finds the
+//           master; it may send a request twice (both are idempotent).
 // Limits:   kRemovalsAtOnce removals under way; what is not taken up is sent again by the MDS.
 #pragma once
 
@@ -10,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "chunkserver/store/piece_store.h"
 #include "common/observe/log.h"
@@ -26,9 +29,12 @@ inline constexpr std::size_t kRemovalsKnownMax = 65536;
 class Keeper {
  public:
   using Statistics = std::function<pb::CsStatistics()>;
+  // gRPC addresses of all MDS, the master first.
+  using OnMembers = std::function<void(const std::vector<std::string>&)>;
   // `identity` is what RegisterCs sends.
   Keeper(runtime::Runtime& runtime, rpc::Caller& mds, pb::RegisterCsRequest identity,
-         store::PieceStore& store, Statistics statistics, observe::Log& log);
+         store::PieceStore& store, Statistics statistics, observe::Log& log,
+         OnMembers on_members = nullptr);
   Keeper(const Keeper&) = delete;
   Keeper& operator=(const Keeper&) = delete;
 
@@ -47,6 +53,7 @@ class Keeper {
   void wake();
   Duration next_backoff();
   void complain(const char* what, const Error& error);
+  void answered(const google::protobuf::RepeatedPtrField<std::string>& members);
 
   runtime::Runtime& runtime_;
   rpc::Caller& mds_;
@@ -54,10 +61,12 @@ class Keeper {
   store::PieceStore& store_;
   Statistics statistics_;
   observe::Log& log_;
+  OnMembers on_members_;
   bool registered_ = false;
   bool stopping_ = false;
   Duration heartbeat_ = 1s;
   Duration backoff_ = {};
+  Instant answered_at_;
   Code last_complaint_ = Code::kInternal;
   std::uint64_t complaints_ = 0;
   std::set<PieceId> removing_;

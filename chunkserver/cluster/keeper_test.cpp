@@ -16,12 +16,14 @@ class FakeMds final : public rpc::Caller {
   Task<Result<std::string>> call(std::string method, std::string request, Deadline) override {
     co_await sleep_for(runtime_, 1ms);
     if (!reachable) co_return fail(Code::kUnavailable, "nobody there");
+    if (!master) co_return fail(Code::kNotMaster, "an election");
     if (method == "/cairn.pb.Cluster/RegisterCs") {
       ++registrations;
       EXPECT_TRUE(last_identity.ParseFromString(request));
       known = true;
       pb::RegisterCsReply reply;
       reply.set_heartbeat_ms(100);
+      for (const std::string& member : members) reply.add_mds(member);
       co_return reply.SerializeAsString();
     }
     EXPECT_EQ(method, "/cairn.pb.Cluster/Heartbeat");
@@ -29,6 +31,11 @@ class FakeMds final : public rpc::Caller {
     EXPECT_TRUE(last.ParseFromString(request));
     pb::HeartbeatReply reply;
     reply.set_unknown(!known);
+    for (const std::string& member : members) reply.add_mds(member);
+    if (lose_replies != 0) {
+      --lose_replies;
+      co_return fail(Code::kConnectionLost, "it was done, but nobody says so");
+    }
     if (known) {
       for (const pb::PieceRef& ref : last.removed()) {
         std::erase_if(to_remove, [&](PieceId piece) { return piece.chunk.raw() == ref.chunk(); });
@@ -44,6 +51,9 @@ class FakeMds final : public rpc::Caller {
   }
 
   bool reachable = true;
+  bool master = true;
+  std::vector<std::string> members;
+  int lose_replies = 0;
   bool known = false;
   int registrations = 0;
   int heartbeats = 0;
@@ -70,13 +80,14 @@ class KeeperTest : public ::testing::Test {
           statistics.set_pieces(3);
           return statistics;
         },
-        *log_);
+        *log_, [this](const std::vector<std::string>& members) { members_ = members; });
   }
   ~KeeperTest() override { world_.loop().run(keeper_->stop()); }
 
   StoreWorld world_;
   FakeMds mds_;
   std::unique_ptr<observe::Log> log_;
+  std::vector<std::string> members_;
   std::unique_ptr<Keeper> keeper_;
 };
 
@@ -129,6 +140,58 @@ TEST_F(KeeperTest, RemovesDurablyBeforeItReports) {
   EXPECT_GE(mds_.reported, static_cast<int>(kPieces));
   EXPECT_EQ(world_.store().statistics().pieces, 0U);
   EXPECT_EQ(world_.store().statistics().used_bytes, 0U);
+}
+
+TEST_F(KeeperTest, ANewMasterHearsOfUsRightAfterItsElection) {
+  keeper_->start();
+  world_.loop().run_for(1s);
+  for (int round = 0; round < 5; ++round) {
+    mds_.master = false;
+    world_.loop().run_for(1700ms);
+    mds_.master = true;
+    mds_.known = false;  // it knows us from its tables, but not where we are
+    const int registrations = mds_.registrations;
+    const int heartbeats = mds_.heartbeats;
+    world_.loop().run_for(450ms);
+    EXPECT_EQ(mds_.registrations, registrations + 1);
+    EXPECT_GE(mds_.heartbeats, heartbeats + 2) << "one told us to register, one was good";
+  }
+}
+
+TEST_F(KeeperTest, RemovalsAreReportedAgainUntilAMasterTookThem) {
+  testing::MadePrepare made =
+      testing::make_prepare(testing::piece_id(1), 1, testing::op_id(1, 1), {{0, 1}}, {1});
+  store::PrepareRequest request = std::move(made.request);
+  ASSERT_TRUE(world_.loop()
+                  .run(world_.store().prepare(std::move(request), std::move(made.body)))
+                  .has_value());
+  mds_.to_remove.push_back(testing::piece_id(1));
+  keeper_->start();
+  world_.loop().run_for(20ms);
+  // Asked for by a master that is no more when the report comes; the next one asks again, and asks
+  // for what is gone by now.
+  mds_.lose_replies = 3;
+  world_.loop().run_for(2s);
+  EXPECT_TRUE(mds_.to_remove.empty());
+  EXPECT_EQ(mds_.reported, 1);
+  EXPECT_EQ(world_.store().statistics().pieces, 0U);
+  mds_.to_remove.push_back(testing::piece_id(1));
+  world_.loop().run_for(2s);
+  EXPECT_TRUE(mds_.to_remove.empty()) << "removing what is not there is done too";
+  EXPECT_EQ(mds_.reported, 2);
+}
+
+TEST_F(KeeperTest, TellsWhatItLearnedOfTheMembers) {
+  mds_.members = {"10.0.0.1:2510", "10.0.0.2:2510"};
+  keeper_->start();
+  world_.loop().run_for(50ms);
+  EXPECT_EQ(members_, mds_.members);
+  mds_.members = {"10.0.0.2:2510"};
+  world_.loop().run_for(300ms);
+  EXPECT_EQ(members_, mds_.members);
+  mds_.members.clear();  // of an older version: says nothing
+  world_.loop().run_for(300ms);
+  EXPECT_EQ(members_.size(), 1U);
 }
 
 TEST_F(KeeperTest, TellsThatTheDiskFailed) {

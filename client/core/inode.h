@@ -59,6 +59,7 @@ struct Inode {
   unsigned readers = 0;
   unsigned writers = 0;
   bool pinned = false;
+  bool pin_doubt = false;  // an answer about the pin is missing: to be unpinned when it is closed
 
   // Known under a lease. Delayed under an exclusive one.
   pb::Attributes attributes;

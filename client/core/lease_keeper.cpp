@@ -160,18 +160,22 @@ Task<Status> LeaseKeeper::acquire(InodePtr inode, pb::LeaseMode mode, bool pin, 
   const bool held = granted(*inode, pb::LEASE_SHARED);
   ask.set_mode(held ? std::max(mode, inode->mode) : mode);
   ask.set_pin(pin && !inode->pinned ? 1 : 0);
+  const bool pinning = ask.pin() != 0;
   const Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
   Status result;
   if (!reply.has_value()) {
+    // One that stood in line pinned at first; what does not exist was not pinned.
+    if (pinning && reply.error().code() != Code::kNotFound) inode->pin_doubt = true;
     result = fail(reply.error());
   } else if (reply->acquire_lease().mode() < mode) {
+    inode->pin_doubt = inode->pin_doubt || pinning;
     result = fail(Code::kProtocol, "the MDS granted less than was asked");
   } else {
     result = install(inode, reply->acquire_lease(), pin);
   }
   inode->acquiring = false;
   // Its handles may have been closed meanwhile; open() takes it out again.
-  if (inode->pinned && inode->handles() == 0) unpins_.insert(inode->id);
+  queue_unpin(*inode);
   if (result.has_value() && inode->mode == pb::LEASE_NONE) {
     // The same epoch that was given up: its op numbers are used. Release it and ask again.
     ++inode->giving_up;
@@ -182,7 +186,7 @@ Task<Status> LeaseKeeper::acquire(InodePtr inode, pb::LeaseMode mode, bool pin, 
 }
 
 Status LeaseKeeper::install(const InodePtr& inode, const pb::AcquireLeaseReply& reply, bool pin) {
-  if (pin) inode->pinned = true;
+  if (pin) set_pinned(*inode);
   const LeaseEpoch epoch(reply.epoch());
   const bool exclusive = reply.mode() == pb::LEASE_EXCLUSIVE;
   if (exclusive && epoch <= inode->burnt) return Status();
@@ -221,7 +225,7 @@ Status LeaseKeeper::install(const InodePtr& inode, const pb::AcquireLeaseReply& 
 
 void LeaseKeeper::install_created(InodePtr inode, const pb::MakeNodeReply& reply,
                                   std::uint64_t generation) {
-  inode->pinned = true;
+  set_pinned(*inode);
   const LeaseEpoch epoch(reply.epoch());
   if (epoch.raw() == 0 || epoch <= inode->burnt) return;  // recalled before we knew of it
   inode->forget();
@@ -246,7 +250,16 @@ void LeaseKeeper::release(InodePtr inode, OpenMode mode) {
   unsigned& count = mode == OpenMode::kWrite ? inode->writers : inode->readers;
   CHECK_GT(count, 0U);
   --count;
-  if (inode->handles() == 0 && inode->pinned) unpins_.insert(inode->id);
+  queue_unpin(*inode);
+}
+
+void LeaseKeeper::set_pinned(Inode& inode) {
+  inode.pinned = true;
+  inode.pin_doubt = false;
+}
+
+void LeaseKeeper::queue_unpin(const Inode& inode) {
+  if (inode.handles() == 0 && (inode.pinned || inode.pin_doubt)) unpins_.insert(inode.id);
 }
 
 }  // namespace cairn::client

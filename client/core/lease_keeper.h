@@ -120,6 +120,8 @@ class LeaseKeeper {
   Task<void> give_back(InodePtr inode, pb::LeaseMode keep);
   Task<void> give_up(InodePtr inode, LeaseEpoch epoch);
   Task<void> release_idle(InodePtr inode);
+  static void set_pinned(Inode& inode);
+  void queue_unpin(const Inode& inode);
   Task<void> unpin(pb::ClientRequest request);
   bool granted(const Inode& inode, pb::LeaseMode mode) const;
   bool is_idle(const Entry& entry) const;

@@ -223,6 +223,7 @@ void LeaseKeeper::session_gone() {
   for (const auto& [id, entry] : inodes_) {
     const InodePtr& inode = entry.inode;
     inode->pinned = false;  // pinned again when it is used next
+    inode->pin_doubt = false;
     if (inode->mode == pb::LEASE_NONE) continue;
     if (inode->has_delayed()) {
       inode->error = Error(Code::kLeaseExpired, "the session ended before the data was written");
@@ -248,8 +249,11 @@ void LeaseKeeper::tick() {
   while (session_.connected() && !unpins_.empty()) {
     const InodePtr inode = find(*unpins_.begin());
     unpins_.erase(unpins_.begin());
-    if (inode == nullptr || inode->handles() != 0 || !inode->pinned) continue;
+    // While it is being pinned nobody knows; the end of that queues it again.
+    if (inode == nullptr || inode->handles() != 0 || inode->acquiring) continue;
+    if (!inode->pinned && !inode->pin_doubt) continue;
     inode->pinned = false;
+    inode->pin_doubt = true;
     pb::Unpin::One& one = *request.mutable_unpin()->add_inodes();
     one.set_inode(inode->id.raw());
     one.set_pins(1);
@@ -261,15 +265,25 @@ void LeaseKeeper::tick() {
 
 Task<void> LeaseKeeper::unpin(pb::ClientRequest request) {
   const Deadline deadline = runtime_.after(session_.lease());
-  // Not repeated: a second one could take a pin that was set in between.
+  const pb::Unpin asked = request.unpin();
+  // Not repeated as it is: a late one could take a pin that was set in between.
   const Status sent = co_await session_.call_once(std::move(request), deadline);
-  ignore(sent, "a pin too many only delays the purge of an unlinked file");
+  for (const pb::Unpin::One& one : asked.inodes()) {
+    const InodePtr inode = find(InodeId::from_raw(one.inode()));
+    if (inode == nullptr || !inode->pin_doubt) continue;
+    if (!sent.has_value()) {
+      queue_unpin(*inode);
+    } else if (!unpins_.contains(inode->id) && !inode->acquiring) {
+      inode->pin_doubt = false;
+    }
+  }
 }
 
 bool LeaseKeeper::is_idle(const Entry& entry) const {
   const Inode& inode = *entry.inode;
   return entry.inode.use_count() == 1 && inode.handles() == 0 && !inode.pinned &&
-         inode.active == 0 && !inode.acquiring && inode.giving_up == 0 && !inode.has_delayed();
+         !inode.pin_doubt && inode.active == 0 && !inode.acquiring && inode.giving_up == 0 &&
+         !inode.has_delayed();
 }
 
 void LeaseKeeper::trim_table() {

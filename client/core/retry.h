@@ -25,11 +25,16 @@ class Backoff {
 
 enum class Verdict {
   kFinal,        // tell the caller
-  kAgain,        // back off, same channel (or the next one, when it broke)
+  kAgain,        // back off, same channel (or the next one, when it broke); is it still the master?
   kReconnect,    // this peer is not the master (any more)
   kSessionGone,  // the session ended: leases are void
 };
-// For an answer of the master to a request that may be repeated (reads; mutations with their seq).
+// For an answer to a request that may be repeated (reads; mutations with their seq). An MDS that
+// starts, dies, stops or was deposed gives no final answer, whatever it says of itself.
 Verdict judge(const Error& error);
+
+// True for errors that only a serving master answers: leases may count from them. All others may
+// come from an MDS that is the master no more, or from this side of the connection.
+bool proves_master(Code code);
 
 }  // namespace cairn::client

@@ -10,12 +10,12 @@
 namespace cairn::client {
 
 namespace {
-constexpr Duration kProbeAfter =
-    2s;  // a request without an answer for so long: is the master there?
-constexpr Duration kProbeTimeout = 3s;
-constexpr Duration kDeadSessionsRepeat = 1s;
 constexpr Duration kRetryFirst = 20ms;
-constexpr Duration kRetryMost = 1s;
+constexpr Duration kRetryMost = 500ms;
+// A serving master that answers "corrupt" for so long means the request, not itself.
+constexpr Duration kTroublePatience = 10s;
+
+bool means_trouble(Code code) { return code == Code::kDiskFailed || code == Code::kCorrupt; }
 }  // namespace
 
 bool is_mutation(const pb::ClientRequest& request) {
@@ -47,7 +47,15 @@ Session::Session(runtime::Runtime& runtime, net::Network& network, observe::Log&
       owner_(owner),
       tasks_(runtime),
       changed_(runtime),
-      mutations_(runtime, limits::kSessionRequestsInFlightMax / 2) {}
+      mutations_(runtime, limits::kSessionRequestsInFlightMax / 2),
+      masters_(options.masters),
+      finder_(
+          runtime, network, options.credentials, masters_,
+          {.serve = [this](std::uint16_t op,
+                           net::Payload request) { return serve(this, op, std::move(request)); },
+           .on_close = [this] { notify(); },
+           .on_failed = [this](const net::Address& at,
+                               const Error& error) { asked_in_vain(at, error); }}) {}
 
 Session::~Session() { CHECK(channel_ == nullptr); }
 
@@ -57,10 +65,9 @@ Task<Status> Session::start(Deadline deadline) {
   while (channel_ == nullptr) {
     const bool told = co_await changed_.wait_until(deadline);
     if (channel_ != nullptr) break;
-    const bool fatal = refusal_.has_value() && (refusal_->code() == Code::kNotAuthenticated ||
-                                                refusal_->code() == Code::kWrongCluster);
-    if (fatal || !told || runtime_.now() >= deadline) {
-      Error error = refusal_.value_or(Error(Code::kTimeout, "no MDS answered"));
+    std::optional<Error> fatal = fatal_refusal();
+    if (fatal.has_value() || !told || runtime_.now() >= deadline) {
+      Error error = fatal.has_value() ? std::move(*fatal) : refusal();
       co_await stop(false, runtime_.now());
       co_return fail(std::move(error));
     }
@@ -82,8 +89,15 @@ Task<void> Session::stop(bool clean, Deadline deadline) {
   }
   stopping_ = true;
   if (channel_ != nullptr) channel_->close();
-  changed_.notify_all();
+  if (opening_ != nullptr) opening_->close();
+  notify();
   co_await tasks_.join();
+  co_await finder_.stop();
+}
+
+void Session::notify() {
+  changed_.notify_all();
+  finder_.wake();
 }
 
 Task<Result<net::Payload>> Session::serve(Session* self, std::uint16_t op, net::Payload request) {
@@ -94,11 +108,29 @@ Task<Result<net::Payload>> Session::serve(Session* self, std::uint16_t op, net::
   co_return net::Payload{};
 }
 
+void Session::heard_from(const net::Channel* channel) {
+  if (channel != channel_.get()) return;
+  last_heard_ = runtime_.now();
+  if (!std::exchange(silent_, false)) return;
+  notify();
+}
+
+void Session::heard_error(const pb::ClientRequest& request, Code code, Instant sent, bool current) {
+  if (!proves_master(code)) {
+    doubted_ = true;
+  } else if (current && !request.has_open_session()) {
+    answered(sent);
+  }
+}
+
 void Session::answered(Instant sent) {
-  last_answer_ = runtime_.now();
+  last_proof_ = runtime_.now();
+  doubted_ = false;
   last_sent_ = std::max(last_sent_, sent);
+  const bool was_valid = valid();
   // The master counts from when it heard of us, which is later than we sent; a tenth for drift.
   valid_until_ = std::max(valid_until_, sent + lease_ * 9 / 10);
+  if (!was_valid && valid()) notify();
 }
 
 void Session::session_gone(std::uint64_t generation) {
@@ -112,7 +144,7 @@ void Session::session_gone(std::uint64_t generation) {
   unanswered_.clear();
   owner_.on_session_gone();
   if (channel_ != nullptr) channel_->close();
-  changed_.notify_all();
+  notify();
 }
 
 Task<Result<pb::ClientReply>> Session::exchange(ChannelPtr channel,
@@ -127,26 +159,30 @@ Task<Result<pb::ClientReply>> Session::exchange(ChannelPtr channel,
   Result<net::Payload> answer =
       co_await channel->call(pb::OP_CLIENT_REQUEST, std::move(payload), deadline);
   in_flight_.erase(id);
+  const bool current = generation == generation_ && session_ != 0;
   if (generation != generation_ && !is_mutation(*request) && answer.has_value()) {
     co_return fail(Code::kConnectionLost, "answered to a session that is gone");
   }
   if (!answer.has_value()) {
     const Code code = answer.error().code();
-    const bool heard = code != Code::kTimeout && code != Code::kConnectionLost &&
-                       code != Code::kUnavailable && code != Code::kSessionGone &&
-                       code != Code::kNotMaster && code != Code::kOverloaded;
-    if (heard && generation == generation_ && session_ != 0) answered(sent);
+    const bool local =
+        code == Code::kTimeout || code == Code::kConnectionLost || code == Code::kOverloaded;
+    if (!local) heard_from(channel.get());
+    heard_error(*request, code, sent, current);
     co_return fail(std::move(answer).error());
   }
+  heard_from(channel.get());
   pb::ClientReply reply;
   if (!reply.ParseFromString(answer->meta)) co_return fail(Code::kProtocol, "bad ClientReply");
   const std::uint32_t code = reply.error().code();
   if (code != 0) {
     const Code known = is_known_code(code) ? static_cast<Code>(code) : Code::kInternal;
-    if (known != Code::kSessionGone && generation == generation_ && session_ != 0) answered(sent);
+    if (known == Code::kNotMaster) masters_.point_to(reply.master());
+    heard_error(*request, known, sent, current);
     co_return fail(known, reply.error().message());
   }
-  if (generation == generation_ && session_ != 0) answered(sent);
+  // open() counts from an open session only when what we hold was told.
+  if (current && !request->has_open_session()) answered(sent);
   co_return reply;
 }
 
@@ -185,6 +221,7 @@ Task<Result<pb::ClientReply>> Session::call(pb::ClientRequest request, Deadline 
 Task<Result<pb::ClientReply>> Session::call_numbered(pb::ClientRequest request, Deadline deadline,
                                                      Mutation* mutation) {
   Backoff backoff(kRetryFirst, kRetryMost);
+  Instant trouble_until = Instant::infinite();
   for (;;) {
     if (stopping_) co_return fail(Code::kCancelled, "the mount is being stopped");
     if (runtime_.now() >= deadline)
@@ -215,6 +252,10 @@ Task<Result<pb::ClientReply>> Session::call_numbered(pb::ClientRequest request, 
       case Verdict::kAgain:
         break;
     }
+    if (means_trouble(reply.error().code())) {
+      trouble_until = std::min(trouble_until, runtime_.after(kTroublePatience));
+      if (runtime_.now() >= trouble_until) co_return reply;
+    }
     if (stopping_) continue;
     const Deadline again = std::min(deadline, runtime_.after(backoff.next(runtime_.random())));
     co_await runtime::sleep_until(runtime_, again);
@@ -228,76 +269,6 @@ Task<Status> Session::call_once(pb::ClientRequest request, Deadline deadline) {
   const Result<pb::ClientReply> reply = co_await exchange(channel, &request, deadline);
   if (!reply.has_value()) co_return fail(reply.error());
   co_return Status();
-}
-
-Task<void> Session::keep_alive() {
-  while (!stopping_) {
-    const Deadline tick = runtime_.after(std::min<Duration>(1s, lease_ / 8));
-    while (!stopping_ && runtime_.now() < tick) co_await changed_.wait_until(tick);
-    if (stopping_ || channel_ == nullptr) continue;
-    const Instant now = runtime_.now();
-    const bool idle = now - last_sent_ >= lease_ / 4;
-    const bool silent = !in_flight_.empty() && now - in_flight_.begin()->second >= kProbeAfter &&
-                        now - last_answer_ >= kProbeAfter;
-    if (!idle && !silent) continue;
-    pb::ClientRequest request;
-    *request.mutable_keep_alive() = owner_.statistics();
-    request.set_session(session_);
-    const std::uint64_t generation = generation_;
-    const ChannelPtr channel = channel_;
-    const Deadline deadline = runtime_.after(kProbeTimeout);
-    const Result<pb::ClientReply> reply = co_await exchange(channel, &request, deadline);
-    if (reply.has_value()) continue;
-    const Verdict verdict = judge(reply.error());
-    if (verdict == Verdict::kSessionGone) session_gone(generation);
-    if (verdict == Verdict::kReconnect || reply.error().code() == Code::kTimeout) channel->close();
-  }
-}
-
-// Again after every connect: a master that restarted may have forgotten that it was ending one, and
-// whoever needs a lease of a dead session waits for that.
-Task<void> Session::end_dead_sessions() {
-  if (!options_.process_alive) co_return;
-  while (!stopping_) {
-    const ChannelPtr listed_on = channel_;
-    const bool some_left = co_await end_dead_sessions_once();
-    if (some_left) {
-      const Deadline again = runtime_.after(kDeadSessionsRepeat);
-      while (!stopping_ && runtime_.now() < again) co_await changed_.wait_until(again);
-      continue;
-    }
-    while (!stopping_ && (channel_ == nullptr || channel_ == listed_on)) {
-      const Deadline never = Deadline::infinite();
-      co_await changed_.wait_until(never);
-    }
-  }
-}
-
-// True if there may be more to end.
-Task<bool> Session::end_dead_sessions_once() {
-  pb::ClientRequest list;
-  list.mutable_list_host_sessions()->set_host_id(options_.host_id.raw());
-  const Deadline deadline = runtime_.after(options_.operation_timeout);
-  const Result<pb::ClientReply> reply = co_await call(std::move(list), deadline);
-  if (!reply.has_value()) co_return true;
-  bool some_left = false;
-  for (const auto& entry : reply->list_host_sessions().sessions()) {
-    if (stopping_) co_return false;
-    if (entry.session() == session_) continue;
-    if (options_.process_alive(entry.process())) continue;
-    some_left = true;
-    pb::ClientRequest end;
-    end.mutable_end_dead_session()->set_session(entry.session());
-    end.mutable_end_dead_session()->set_process(entry.process());
-    end.mutable_end_dead_session()->set_host_id(options_.host_id.raw());
-    const Deadline until = runtime_.after(options_.operation_timeout);
-    const Result<pb::ClientReply> ended = co_await call(std::move(end), until);
-    if (ended.has_value()) {
-      log_.info("session {} was left by a process that is gone ({}): told the MDS", entry.session(),
-                entry.process());
-    }
-  }
-  co_return some_left;
 }
 
 }  // namespace cairn::client

@@ -42,6 +42,10 @@ inline constexpr ByteCount kLogBatchBytesMax = 4_MiB;
 inline constexpr ByteCount kLogSegmentBytes = 64_MiB;
 inline constexpr std::size_t kEventsKeptMax = 10'000;
 
+// MDS peers.
+inline constexpr ByteCount kPeerQueueBytesMax = 64_MiB;  // waiting for one peer; more is dropped
+inline constexpr ByteCount kSnapshotPartBytes = 1_MiB;
+
 // Chunk server.
 inline constexpr ByteCount kPrepareBytesMax = 4_MiB;  // one PREPARE of one piece
 inline constexpr ByteCount kReadBytesMax = 4_MiB;     // one READ of one piece

@@ -137,6 +137,13 @@ Status create_file_durably(const std::string& path, std::string_view content, mo
   return sync_directory(parent_of(path));
 }
 
+Status remove_file_durably(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return fail(system_error(errno, "remove", path));
+  }
+  return sync_directory(parent_of(path));
+}
+
 Status make_directories(const std::string& path, mode_t mode) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) == 0) {

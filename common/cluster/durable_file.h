@@ -22,6 +22,8 @@ inline constexpr std::size_t kSmallFileBytesMax = 1 << 20;
 Result<std::string> read_small_file(const std::string& path);
 Status write_file_durably(const std::string& path, std::string_view content, mode_t mode);
 Status create_file_durably(const std::string& path, std::string_view content, mode_t mode);
+// Gone after a crash too. Nothing to do when it is gone already.
+Status remove_file_durably(const std::string& path);
 // Like mkdir -p. Directories it makes are durable when it returns.
 Status make_directories(const std::string& path, mode_t mode);
 

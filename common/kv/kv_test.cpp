@@ -4,9 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <thread>
 
 #include "common/base/prng.h"
 #include "common/kv/mem_kv.h"
@@ -162,6 +165,87 @@ TEST(MemKv, ScanSeesTheStateAtItsCallWhileItsVisitorWrites) {
   ASSERT_TRUE(status.has_value());
   EXPECT_EQ(seen, (Rows{{"a", "old"}, {"b", "old"}, {"c", "old"}}));
   EXPECT_EQ(rows(kv), (Rows{{"b", "new"}, {"z", "new"}}));
+}
+
+// What a view shows does not change, whatever happens to the store; also on another thread.
+void expect_view_stays(Kv& kv, const std::function<std::unique_ptr<Reader>()>& make_view) {
+  Prng prng(11);
+  for (int step = 0; step < 50; ++step) ASSERT_TRUE(kv.write(random_batch(prng)).has_value());
+  const Rows expected = rows(kv);
+  ASSERT_FALSE(expected.empty());
+  const std::unique_ptr<Reader> view = make_view();
+  std::atomic<bool> writing{true};
+  std::size_t scans = 0;
+  std::thread reader([&] {
+    do {
+      EXPECT_EQ(rows(*view), expected);
+      EXPECT_EQ(*view->get(expected.front().first), expected.front().second);
+      ++scans;
+    } while (writing.load());
+  });
+  for (int step = 0; step < 200; ++step) {
+    EXPECT_TRUE(kv.write(random_batch(prng)).has_value());
+    if (step % 20 == 0) {
+      EXPECT_TRUE(kv.flush().has_value());
+    }
+  }
+  writing.store(false);
+  reader.join();
+  EXPECT_GT(scans, 0U);
+  EXPECT_NE(rows(kv), expected);
+}
+
+TEST(MemKv, AViewStaysAsItWas) {
+  MemKv kv;
+  expect_view_stays(kv, [&kv] { return kv.view(); });
+}
+
+TEST(RocksKv, AViewStaysAsItWas) {
+  TempDir dir;
+  const std::unique_ptr<RocksKv> kv = open_rocks(dir.path());
+  expect_view_stays(*kv, [&kv] { return kv->view(); });
+}
+
+TEST(RocksKv, AReadOnlyOpenShowsTheRowsAndChangesNothing) {
+  TempDir dir;
+  const RocksKv::Options look{.read_only = true};
+  EXPECT_EQ(RocksKv::open(dir.path(), look).error().code(), Code::kNotFound);
+  {
+    const std::unique_ptr<RocksKv> kv = open_rocks(dir.path());
+    ASSERT_TRUE(kv->write(put_one("a", "1")).has_value());
+  }
+  {
+    Result<std::unique_ptr<RocksKv>> kv = RocksKv::open(dir.path(), look);
+    ASSERT_TRUE(kv.has_value());
+    EXPECT_EQ(**(*kv)->get("a"), "1");
+    EXPECT_FALSE((*kv)->write(put_one("a", "2")).has_value());
+  }
+  EXPECT_EQ(**open_rocks(dir.path())->get("a"), "1");
+}
+
+TEST(RocksKv, LargeTablesOptionsReadTheSame) {
+  TempDir dir;
+  const RocksKv::Options large{.write_buffer_bytes = 64_KiB, .large = true};
+  Prng prng(3);
+  MemKv model;
+  {
+    Result<std::unique_ptr<RocksKv>> kv = RocksKv::open(dir.path(), large);
+    ASSERT_TRUE(kv.has_value());
+    for (int step = 0; step < 3000; ++step) {
+      Batch batch = put_one("key" + std::to_string(prng.below(5000)),
+                            std::string(prng.below(200), static_cast<char>(prng.below(256))));
+      ASSERT_TRUE(model.write(batch).has_value());
+      ASSERT_TRUE((*kv)->write(batch).has_value());
+    }
+    EXPECT_EQ(rows(**kv), rows(model));
+  }
+  // Options of the daemon and of a look from outside are not the same.
+  const std::unique_ptr<RocksKv> kv = open_rocks(dir.path());
+  EXPECT_EQ(rows(*kv), rows(model));
+  for (int i = 0; i < 500; ++i) {
+    const std::string key = "key" + std::to_string(prng.below(6000));
+    EXPECT_EQ(*kv->get(key), *model.get(key));
+  }
 }
 
 TEST(Overlay, TakeGivesOneChangePerKeyInOrder) {

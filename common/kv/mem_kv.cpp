@@ -3,6 +3,39 @@
 #include "common/base/check.h"
 
 namespace cairn::kv {
+namespace {
+
+using Table = std::map<std::string, std::string, std::less<>>;
+
+std::optional<std::string> find_in(const Table& table, std::string_view key) {
+  const auto it = table.find(key);
+  return it == table.end() ? std::nullopt : std::optional(it->second);
+}
+
+void scan_in(const Table& table, std::string_view begin, std::string_view end,
+             const Reader::Visit& visit) {
+  for (auto it = table.lower_bound(begin); it != table.end(); ++it) {
+    if (!end.empty() && it->first >= end) break;
+    if (!visit(it->first, it->second)) break;
+  }
+}
+
+class View final : public Reader {
+ public:
+  explicit View(Table table) : table_(std::move(table)) {}
+  Result<std::optional<std::string>> get(std::string_view key) const override {
+    return find_in(table_, key);
+  }
+  Status scan(std::string_view begin, std::string_view end, const Visit& visit) const override {
+    scan_in(table_, begin, end, visit);
+    return {};
+  }
+
+ private:
+  const Table table_;
+};
+
+}  // namespace
 
 MemKv::MemKv() : table_(std::make_shared<Table>()) {}
 
@@ -12,19 +45,16 @@ MemKv::Table& MemKv::table_to_change() {
 }
 
 Result<std::optional<std::string>> MemKv::get(std::string_view key) const {
-  const auto it = table_->find(key);
-  if (it == table_->end()) return std::optional<std::string>();
-  return std::optional<std::string>(it->second);
+  return find_in(*table_, key);
 }
 
 Status MemKv::scan(std::string_view begin, std::string_view end, const Visit& visit) const {
   const std::shared_ptr<const Table> table = table_;
-  for (auto it = table->lower_bound(begin); it != table->end(); ++it) {
-    if (!end.empty() && it->first >= end) break;
-    if (!visit(it->first, it->second)) break;
-  }
+  scan_in(*table, begin, end, visit);
   return {};
 }
+
+std::unique_ptr<Reader> MemKv::view() const { return std::make_unique<View>(*table_); }
 
 Status MemKv::write(const Batch& batch) {
   Table& table = table_to_change();

@@ -25,6 +25,8 @@ class MemKv final : public Kv {
   Status write(const Batch& batch) override;
   Status flush() override;
 
+  // The present state for as long as it lives, also on another thread: a copy of everything.
+  std::unique_ptr<Reader> view() const;
   // What is left after the power was cut: the state of the last flush (empty when there was none).
   void crash();
   std::size_t size() const { return table_->size(); }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -48,13 +49,13 @@ rocksdb::CompressionType best_compression() {
 rocksdb::Options rocks_options(const RocksKv::Options& wanted,
                                const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::Options options;
-  options.create_if_missing = wanted.create;
+  options.create_if_missing = wanted.create && !wanted.read_only;
   options.paranoid_checks = true;
   options.force_consistency_checks = true;
   options.write_buffer_size = wanted.write_buffer_bytes;
-  options.max_write_buffer_number = 2;
+  options.max_write_buffer_number = wanted.large ? 4 : 2;
   options.max_background_jobs = 2;
-  options.max_open_files = 256;
+  options.max_open_files = wanted.open_files_max;
   options.level_compaction_dynamic_level_bytes = true;
   options.target_file_size_base = std::max<ByteCount>(2 * wanted.write_buffer_bytes, 1_MiB);
   options.max_bytes_for_level_base = std::max<ByteCount>(8 * wanted.write_buffer_bytes, 4_MiB);
@@ -74,6 +75,12 @@ rocksdb::Options rocks_options(const RocksKv::Options& wanted,
   table.pin_l0_filter_and_index_blocks_in_cache = true;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   table.whole_key_filtering = true;
+  if (wanted.large) {
+    table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+    table.partition_filters = true;
+    table.metadata_block_size = 4_KiB;
+    table.pin_top_level_index_and_filter = true;
+  }
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
 }
@@ -104,12 +111,67 @@ Status sync_parent(const std::filesystem::path& dir) {
   return fail(Code::kDiskFailed, "syncing " + parent.string() + ": " + std::strerror(error));
 }
 
+Result<std::optional<std::string>> get_from(rocksdb::DB& db, const rocksdb::ReadOptions& options,
+                                            std::string_view key) {
+  std::string value;
+  const rocksdb::Status status = db.Get(options, slice(key), &value);
+  if (status.IsNotFound()) return std::optional<std::string>();
+  if (!status.ok()) return fail(error_of(status, "reading " + db.GetName()));
+  return std::optional<std::string>(std::move(value));
+}
+
+Status scan_in(rocksdb::DB& db, rocksdb::ReadOptions options, std::string_view begin,
+               std::string_view end, const Reader::Visit& visit) {
+  const rocksdb::Slice bound = slice(end);
+  if (!end.empty()) options.iterate_upper_bound = &bound;
+  const std::unique_ptr<rocksdb::Iterator> it(db.NewIterator(options));
+  for (it->Seek(slice(begin)); it->Valid(); it->Next()) {
+    if (!visit(view(it->key()), view(it->value()))) break;
+  }
+  return status_of(it->status(), "scanning " + db.GetName());
+}
+
+constexpr std::size_t kViewReadAhead = 1_MiB;
+
+class View final : public Reader {
+ public:
+  View(rocksdb::DB& db, std::atomic<std::size_t>& views)
+      : db_(db), views_(views), snapshot_(db.GetSnapshot()) {
+    views_.fetch_add(1);
+    options_.snapshot = snapshot_;
+    options_.fill_cache = false;
+  }
+  View(const View&) = delete;
+  View& operator=(const View&) = delete;
+  ~View() override {
+    db_.ReleaseSnapshot(snapshot_);
+    views_.fetch_sub(1);
+  }
+  Result<std::optional<std::string>> get(std::string_view key) const override {
+    return get_from(db_, options_, key);
+  }
+  Status scan(std::string_view begin, std::string_view end, const Visit& visit) const override {
+    rocksdb::ReadOptions options = options_;
+    options.readahead_size = kViewReadAhead;
+    return scan_in(db_, options, begin, end, visit);
+  }
+
+ private:
+  rocksdb::DB& db_;
+  std::atomic<std::size_t>& views_;
+  const rocksdb::Snapshot* const snapshot_;
+  rocksdb::ReadOptions options_;
+};
+
 }  // namespace
 
 struct RocksKv::Impl {
   std::shared_ptr<rocksdb::Cache> cache;
   std::unique_ptr<rocksdb::DB> db;
   std::string dir;
+  mutable std::atomic<std::size_t> views{0};
+
+  ~Impl() { CHECK_EQ(views.load(), std::size_t{0}); }
 
   std::uint64_t property(const rocksdb::Slice& name) const {
     std::uint64_t value = 0;
@@ -124,15 +186,17 @@ Result<std::unique_ptr<RocksKv>> RocksKv::open(const std::filesystem::path& dir,
   TRY_VOID(check_directory(dir));
   std::error_code error;
   const bool existed = std::filesystem::exists(dir / "CURRENT", error);
-  if (!options.create && !existed) {
+  if ((!options.create || options.read_only) && !existed) {
     return fail(Code::kNotFound, dir.string() + " holds no tables");
   }
   auto impl = std::make_unique<Impl>();
   impl->dir = dir.string();
   impl->cache = rocksdb::NewLRUCache(options.block_cache_bytes);
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status =
-      rocksdb::DB::Open(rocks_options(options, impl->cache), impl->dir, &db);
+  const rocksdb::Options wanted = rocks_options(options, impl->cache);
+  const rocksdb::Status status = options.read_only
+                                     ? rocksdb::DB::OpenForReadOnly(wanted, impl->dir, &db)
+                                     : rocksdb::DB::Open(wanted, impl->dir, &db);
   if (!status.ok()) {
     const std::string text = status.ToString();
     if (status.IsIOError() && (text.find("While lock file") != std::string::npos ||
@@ -149,22 +213,15 @@ Result<std::unique_ptr<RocksKv>> RocksKv::open(const std::filesystem::path& dir,
 }
 
 Result<std::optional<std::string>> RocksKv::get(std::string_view key) const {
-  std::string value;
-  const rocksdb::Status status = impl_->db->Get(rocksdb::ReadOptions(), slice(key), &value);
-  if (status.IsNotFound()) return std::optional<std::string>();
-  if (!status.ok()) return fail(error_of(status, "reading " + impl_->dir));
-  return std::optional<std::string>(std::move(value));
+  return get_from(*impl_->db, rocksdb::ReadOptions(), key);
 }
 
 Status RocksKv::scan(std::string_view begin, std::string_view end, const Visit& visit) const {
-  rocksdb::ReadOptions options;
-  const rocksdb::Slice bound = slice(end);
-  if (!end.empty()) options.iterate_upper_bound = &bound;
-  const std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(options));
-  for (it->Seek(slice(begin)); it->Valid(); it->Next()) {
-    if (!visit(view(it->key()), view(it->value()))) break;
-  }
-  return status_of(it->status(), "scanning " + impl_->dir);
+  return scan_in(*impl_->db, rocksdb::ReadOptions(), begin, end, visit);
+}
+
+std::unique_ptr<Reader> RocksKv::view() const {
+  return std::make_unique<View>(*impl_->db, impl_->views);
 }
 
 Status RocksKv::write(const Batch& batch) {

@@ -4,14 +4,12 @@
 //           were after some write() that is not older than the last flush() (one column family, so
 //           never a mixture). When flush() or checkpoint() returns, the bytes are on the disk.
 //           Checksums are verified on every read.
-// Requires: get(), scan(), checkpoint() and stats() from any thread; one write() at a time, one
-//           flush() at
-//           a time, but a flush() may run on another thread beside reads and writes (the chunk
-//           server's
-//           checkpoint does): it covers at least what was written before it began.
+// Requires: get(), scan(), view(), checkpoint() and stats() from any thread; one write() at a time,
+//           one flush() at a time, but a flush() may run on another thread beside reads and writes:
+//           it covers at least what was written before it began. Views die before the store.
 //           `dir` belongs to this object alone while it is open (RocksDB locks it).
-// Limits:   two write buffers, one block cache that also holds index and filter blocks, 256 open
-//           files, two background jobs.
+// Limits:   two write buffers (four: Options::large), one block cache that also holds index and
+//           filter blocks, Options::open_files_max files, two background jobs.
 // Errors:   kCorrupt, kDiskFailed, kNoSpace, kBusy (another process has it open). After an error of
 //           write() or flush() the object refuses writes: close it and open it again.
 #pragma once
@@ -34,6 +32,12 @@ class RocksKv final : public Kv {
     ByteCount write_buffer_bytes = 8_MiB;
     // False: open() of a directory without tables answers kNotFound.
     bool create = true;
+    // Changes nothing in `dir`; write() and flush() fail. Implies !create.
+    bool read_only = false;
+    // For tables whose filters together may outgrow the cache (index and filters are then cached in
+    // parts), and whose writer must not wait for a flush (four write buffers).
+    bool large = false;
+    int open_files_max = 256;
   };
   struct Stats {
     ByteCount block_cache_bytes = 0;
@@ -57,6 +61,9 @@ class RocksKv final : public Kv {
   Status write(const Batch& batch) override;
   Status flush() override;
 
+  // The present state for as long as the view lives, also on another thread. Made at once; keeps
+  // old versions on disk meanwhile, and what it reads does not push anything out of the cache.
+  std::unique_ptr<Reader> view() const;
   // A copy of the present state that can be opened by itself: hard links where possible. `dir` must
   // not exist, its parent must.
   Status checkpoint(const std::filesystem::path& dir);

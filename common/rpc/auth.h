@@ -9,8 +9,10 @@
 //           accepted again.
 // Limits:   nonces are per server process: within the window, a call that somebody recorded can be
 //           repeated to another server, or after a restart. Mutations that must not happen twice
-//           carry their own identity. The server does not prove itself to the caller, nothing is
-//           encrypted. Pure: time and randomness are arguments. AuthChecker: one thread at a time.
+//           carry their own identity. A stream (stream.h) proves itself once, its hello being the
+//           request; its messages are not signed. The server does not prove itself to the caller,
+//           nothing is encrypted. Pure: time and randomness are arguments. AuthChecker: one thread
+//           at a time.
 #pragma once
 
 #include <array>

@@ -1,6 +1,5 @@
 #include "common/rpc/grpc_client.h"
 
-#include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
 
@@ -9,6 +8,7 @@
 #include <mutex>
 
 #include "common/rpc/auth.h"
+#include "common/rpc/grpc_channel.h"
 #include "common/rpc/status_code.h"
 #include "common/runtime/completion.h"
 
@@ -20,43 +20,11 @@ grpc::ByteBuffer to_byte_buffer(const std::string& bytes) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
-// gRPC 1.51 tears its shared callback queue down with the last channel that used it, and its own
-// threads may still be inside ("ref_counted.h: assertion failed: prior > 0"; seen in one of a
-// hundred
-// short-lived tools). So the first channel of a process is kept, on purpose, until the process
-// ends.
-void keep_first(const std::shared_ptr<grpc::Channel>& channel) {
-  static const auto* const kept = new std::shared_ptr<grpc::Channel>(channel);
-  static_cast<void>(kept);
-}
-
-std::shared_ptr<grpc::Channel> make_channel(const net::Address& address) {
-  grpc::ChannelArguments args;
-  args.SetMaxReceiveMessageSize(kMessageBytesMax);
-  args.SetMaxSendMessageSize(kMessageBytesMax);
-  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // A failover takes 3 s in all: find a peer that came back, and leave one that is gone, soon. The
-  // minimum is also what one attempt to connect may take.
-  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
-  const bool v6 = address.host.find(':') != std::string::npos;
-  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
-      (v6 ? "ipv6:" : "ipv4:") + address.to_string(), grpc::InsecureChannelCredentials(), args);
-  keep_first(channel);
-  return channel;
-}
-
-Error to_error(const grpc::Status& status, const grpc::ClientContext& context) {
-  const auto& trailer = context.GetServerTrailingMetadata();
-  const auto it = trailer.find(kCodeKey);
-  const std::string code =
-      it == trailer.end() ? std::string() : std::string(it->second.data(), it->second.size());
-  return from_grpc_status(status.error_code(), status.error_message(), code);
-}
+// A call that waits for a master that hangs ends in time for another one to be asked: a failover
+//                                                                                     takes
+// 3 s in all.
+constexpr int kAskAfterMs = 1'000;
+constexpr int kGiveUpAfterMs = 1'500;
 
 Result<std::string> to_bytes(grpc::ByteBuffer& buffer) {
   grpc::Slice slice;
@@ -121,7 +89,10 @@ GrpcCaller::GrpcCaller(runtime::Runtime& runtime, const net::Address& address,
     : runtime_(runtime),
       credentials_(std::move(credentials)),
       peer_(address.to_string()),
-      calls_(std::make_shared<Calls>(make_channel(address))) {}
+      calls_(std::make_shared<Calls>(
+          make_channel(address, {.message_bytes_max = ByteCount{kMessageBytesMax},
+                                 .ask_after_ms = kAskAfterMs,
+                                 .give_up_after_ms = kGiveUpAfterMs}))) {}
 
 GrpcCaller::~GrpcCaller() { calls_->cancel_and_wait(); }
 

@@ -3,7 +3,8 @@
 //
 // Promises: many calls at once; a call that was surely not sent ends with kUnavailable, one that
 //           lost its connection with kConnectionLost. An address that answers nothing is
-//           kUnavailable after 1 s.
+//           kUnavailable after 1 s; a server that hangs with a call under way is given up after
+//           2.5 s at most (kConnectionLost).
 // Requires: the loop of `runtime`, which outlives the caller. The destructor cancels what is under
 //           way and waits for gRPC to let go of it (at once); tasks of calls may outlive the
 //           caller.

@@ -1,10 +1,13 @@
 #include "common/runtime/asio_runtime.h"
 
+#include <ctime>
+
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <map>
+#include <optional>
 #include <random>
 
 #include "common/base/check.h"
@@ -13,12 +16,12 @@ namespace cairn::runtime {
 
 namespace {
 
-Instant to_instant(std::chrono::steady_clock::time_point at) {
-  return Instant::from_nanos(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count());
-}
-std::chrono::steady_clock::time_point to_time_point(Instant at) {
-  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(at.nanos()));
+// Counts the time the machine was suspended, unlike the steady clock: a lease that ran out while the
+// lid was closed has run out.
+Instant boot_now() {
+  timespec now{};
+  CHECK_EQ(clock_gettime(CLOCK_BOOTTIME, &now), 0);
+  return Instant::from_nanos(std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
 }
 
 }  // namespace
@@ -37,14 +40,14 @@ class AsioRuntime::Impl {
     const Instant first = timers.begin()->first.first;
     if (armed && *armed <= first) return;
     armed = first;
-    timer.expires_at(to_time_point(first));
+    timer.expires_after(first - boot_now());
     timer.async_wait([this](const boost::system::error_code& error) {
       if (!error) fire();
     });
   }
   void fire() {
     armed.reset();
-    const Instant now = to_instant(std::chrono::steady_clock::now());
+    const Instant now = boot_now();
     while (!timers.empty() && timers.begin()->first.first <= now) {
       Callback callback = std::move(timers.begin()->second);
       due.erase(timers.begin()->first.second);
@@ -67,7 +70,7 @@ class AsioRuntime::Impl {
 AsioRuntime::AsioRuntime() : impl_(std::make_unique<Impl>()) {}
 AsioRuntime::~AsioRuntime() = default;
 
-Instant AsioRuntime::now() const { return to_instant(std::chrono::steady_clock::now()); }
+Instant AsioRuntime::now() const { return boot_now(); }
 
 WallTime AsioRuntime::wall_now() const {
   return WallTime(std::chrono::duration_cast<std::chrono::nanoseconds>(

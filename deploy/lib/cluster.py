@@ -15,17 +15,22 @@ import mounts
 import processes
 from build import BIN
 from errors import DemoError
+from networks import Networks
 
 CLUSTER = "demo"
 START_SECONDS = 60
 ACTIVE_SECONDS = 30
+JOIN_SECONDS = 60
 STOP_SECONDS = 10
 
 
-def free_port_pair() -> int:
-    """A loopback port p with p and p + 1 free, outside the range the kernel gives to clients."""
+def free_port_pair(taken: set[int] = frozenset()) -> int:
+    """A loopback port p with p and p + 1 free and p not taken, outside the range the kernel gives
+    to clients."""
     for _ in range(1000):
         port = random.randrange(20000, 32000, 2)
+        if port in taken:
+            continue
         try:
             for number in (port, port + 1):
                 with socket.socket() as probe:
@@ -83,6 +88,9 @@ class Cluster:
                 return self.parts[candidate]
         raise DemoError(f"there is no '{name}'", "", "There are: " + " ".join(self.parts), 3)
 
+    def name_of_mds(self, mds_id: int) -> str:
+        return next(name for name in self.names("mds") if self.parts[name]["id"] == mds_id)
+
     # ---- commands ----
 
     def environment(self, host_file: str | None = None) -> dict[str, str]:
@@ -93,10 +101,16 @@ class Cluster:
             result["CAIRN_HOST_ID_FILE"] = host_file
         return result
 
+    @property
+    def networks(self) -> Networks | None:
+        state = self.state.get("networks")
+        return Networks(state) if state else None
+
     def run(self, *words: str, host_file: str | None = None, stdin: str = "",
-            seconds: float = START_SECONDS) -> str:
+            seconds: float = START_SECONDS, where: list[str] | None = None) -> str:
+        """`where`: words before the command, Networks.inside()."""
         try:
-            result = subprocess.run([str(BIN / words[0]), *words[1:]], input=stdin,
+            result = subprocess.run([*(where or []), str(BIN / words[0]), *words[1:]], input=stdin,
                                     env=self.environment(host_file), capture_output=True,
                                     text=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
@@ -109,6 +123,35 @@ class Cluster:
 
     def stat(self) -> dict:
         return json.loads(self.run("cairn", "stat", "--json"))
+
+    def where(self, part: dict) -> list[str]:
+        inside = self.networks is not None and part["kind"] == "mds"
+        return self.networks.inside(part["name"]) if inside else []
+
+    # ---- making ----
+
+    def new_mds(self) -> dict:
+        """A part with the next number and an address; nothing is made yet."""
+        number = 1 + max([0, *(int(name.split(":")[1]) for name in self.names("mds"))])
+        name = f"mds:{number}"
+        taken = {int(self.parts[other]["address"].rsplit(":", 1)[1]) for other in self.names("mds")}
+        host = "127.0.0.1" if self.networks is None else self.networks.address(name)
+        part = {"name": name, "kind": "mds", "id": number, "repo": str(self.dir / f"mds{number}"),
+                "address": f"{host}:{free_port_pair(taken)}"}
+        self.parts[name] = part
+        return part
+
+    def make_mds(self, part: dict, password: str | None = None) -> None:
+        """The first one of a new cluster, with its password, or one that joins."""
+        if self.networks is not None:
+            self.networks.add(part["name"])
+            self.save()
+        kind = ["-I"] if password else []
+        self.run("cairn", "-c", CLUSTER, "make-mds", *kind, "-a", part["address"], "-r",
+                 part["repo"], *(["-P"] if password else []), "--force",
+                 stdin=password + "\n" if password else "", where=self.where(part))
+        part["id"] = json.loads((Path(part["repo"]) / "mds.conf").read_text())["mds_id"]
+        self.start(part)
 
     # ---- parts ----
 
@@ -141,7 +184,8 @@ class Cluster:
             self.start_client(part)
         else:
             program = "cairn-mdsd" if part["kind"] == "mds" else "cairn-csd"
-            self.run(program, "-r", part["repo"], "-D", host_file=part.get("host_file"))
+            self.run(program, "-r", part["repo"], "-D", host_file=part.get("host_file"),
+                     where=self.where(part))
         pid = self.find(part)
         if pid is None:
             raise DemoError(f"{part['name']} ended right after its start", self.log_tail(part))
@@ -153,7 +197,8 @@ class Cluster:
         if mounts.is_mounted(point) and not mounts.unmount(point, lazily=True):
             raise DemoError(f"a dead mount at {point} could not be removed")
         point.mkdir(parents=True, exist_ok=True)
-        self.run("cairn-mount", "-c", CLUSTER, str(point), "-l", part["log"])
+        self.run("cairn-mount", "-c", CLUSTER, str(point), "-l", part["log"],
+                 *part.get("options", []))
         if not mounts.is_mounted(point):
             raise DemoError(f"cairn-mount ended well, but nothing is mounted at {point}",
                             self.log_tail(part))
@@ -202,6 +247,22 @@ class Cluster:
                                 f"after {ACTIVE_SECONDS} s", "Look: deploy/demo status")
             time.sleep(0.1)
 
+    def wait_mds(self, wanted: int | None = None) -> int:
+        """Until so many (all) MDS are avail voters and one is the master; the id of that."""
+        wanted = wanted or len(self.names("mds"))
+        end = time.monotonic() + JOIN_SECONDS
+        while True:
+            members = self.stat()["mds"]
+            good = [mds for mds in members if mds["status"] == "avail" and
+                    mds.get("role", "voter") == "voter"]
+            masters = [mds["id"] for mds in members if mds["master"]]
+            if len(good) == wanted and len(masters) == 1:
+                return masters[0]
+            if time.monotonic() > end:
+                raise DemoError(f"{len(good)} of {wanted} MDS are available, masters: {masters}",
+                                f"after {JOIN_SECONDS} s", "Look: deploy/demo status")
+            time.sleep(0.1)
+
     # ---- removal ----
 
     def remove_files(self) -> None:
@@ -210,6 +271,8 @@ class Cluster:
         if still:
             raise DemoError("something is mounted inside: " + ", ".join(still), "",
                             "Unmount it and repeat: deploy/demo down")
+        if self.networks is not None:
+            self.networks.remove()
         for part in self.parts.values():
             if part["kind"] == "client":
                 point = Path(part["mount"])

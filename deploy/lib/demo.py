@@ -16,12 +16,14 @@ import mounts
 import packages
 import processes
 import self_check
-from cluster import CLUSTER, Cluster, free_port_pair
+from cluster import CLUSTER, Cluster
 from errors import DemoError
+from networks import Networks
 
 GIB = 2**30
 CS_SIZE_MAX = 20 * GIB
 CS_SIZE_MIN = GIB
+MDS_COUNTS = (1, 3, 5)
 
 
 def default_directory() -> Path:
@@ -40,9 +42,12 @@ def pieces(options: argparse.Namespace) -> int:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    if options.mds != 1:
-        raise DemoError(f"--mds {options.mds} is not possible",
-                        "Replication of the MDS is not built yet.", "Leave it out or say --mds 1.")
+    if options.mds not in MDS_COUNTS:
+        raise DemoError(f"--mds {options.mds} is not one of 1, 3, 5",
+                        "They decide by majority: of two none may be lost, of four only one.",
+                        "Leave it out for 3.", 2)
+    if options.mds_networks and os.geteuid() != 0:
+        raise DemoError("--mds-networks needs root")
     if options.encoding and options.replicas:
         raise DemoError("--encoding and --replicas exclude each other", exit_code=2)
     if not options.replicas:
@@ -79,9 +84,12 @@ def lay_out(cluster: Cluster, options: argparse.Namespace) -> None:
     if any(cluster.dir.iterdir()):
         raise DemoError(f"{cluster.dir} is not empty and holds no demo", "",
                         "Name a new or empty directory: --dir DIR")
-    port = free_port_pair()
-    parts = {"mds:1": {"kind": "mds", "id": 1, "repo": str(cluster.dir / "mds1"),
-                       "address": f"127.0.0.1:{port}"}}
+    parts: dict[str, dict] = {}
+    cluster.state = {"schema": 1, "cluster": CLUSTER, "phase": "starting", "parts": parts}
+    if options.mds_networks:
+        cluster.state["networks"] = Networks.plan()
+    for _ in range(options.mds):
+        cluster.new_mds()
     for number in range(1, options.cs + 1):
         host = (number - 1) % options.hosts + 1
         parts[f"cs:{number}"] = {"kind": "cs", "repo": str(cluster.dir / f"cs{number}"),
@@ -96,8 +104,7 @@ def lay_out(cluster: Cluster, options: argparse.Namespace) -> None:
         part["name"] = name
     attribute = (f"replicas={options.replicas}" if options.replicas
                  else f"encoding={options.encoding}")
-    cluster.state = {"schema": 1, "cluster": CLUSTER, "phase": "starting", "attribute": attribute,
-                     "cs_size": cs_size(options), "parts": parts}
+    cluster.state |= {"attribute": attribute, "cs_size": cs_size(options)}
     (cluster.dir / "logs").mkdir()
     cluster.save()
 
@@ -107,11 +114,13 @@ def make_and_start(cluster: Cluster) -> None:
     secret = cluster.dir / "password"
     with open(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(password + "\n")
-    mds = cluster.parts["mds:1"]
-    say(f"making the MDS at {mds['address']}")
-    cluster.run("cairn", "-c", CLUSTER, "make-mds", "-I", "-a", mds["address"], "-r", mds["repo"],
-                "-P", "--force", stdin=password + "\n")
-    cluster.start(mds)
+    if cluster.networks is not None:
+        cluster.networks.make()
+    for number, name in enumerate(cluster.names("mds"), start=1):
+        part = cluster.parts[name]
+        say(f"making {name} at {part['address']}")
+        cluster.make_mds(part, password if number == 1 else None)
+        cluster.wait_mds(number)
     say(f"making {len(cluster.names('cs'))} chunk servers")
     for name in cluster.names("cs"):
         part = cluster.parts[name]
@@ -129,6 +138,8 @@ def make_and_start(cluster: Cluster) -> None:
 
 
 def check_itself(cluster: Cluster) -> None:
+    master = cluster.wait_mds()
+    say(f"{len(cluster.names('mds'))} MDS are available, MDS#{master} is the master")
     if not cluster.names("client"):
         return
     client = cluster.parts["client:1"]
@@ -182,14 +193,18 @@ def print_what_to_try(cluster: Cluster, seconds: float) -> None:
               f'Use them: eval "$({demo} env)"; cairn stat    End: {demo} down')
         return
     mount = cluster.parts["client:1"]["mount"]
-    servers = f"{len(cluster.names('cs'))} chunk servers, {cluster.state['attribute']}"
+    servers = (f"{len(cluster.names('mds'))} MDS, {len(cluster.names('cs'))} chunk servers, "
+               f"{cluster.state['attribute']}")
+    master = cluster.name_of_mds(cluster.wait_mds())
+    break_mds = "" if len(cluster.names("mds")) == 1 else f"""
+             {demo} kill {master}; ls {mount}; cairn stat; {demo} start {master}   (the master)"""
     print(f"""
 The demo is up and has checked itself ({seconds:.0f} s): {servers}.
 
   mount      {mount}
   try        eval "$({demo} env)"; cp -a /etc/services {mount}; cairn stat
              cairn info {mount}/services
-  break      {demo} kill cs:3; cat {mount}/services | wc; cairn stat; {demo} start cs:3
+  break      {demo} kill cs:3; cat {mount}/services | wc; cairn stat; {demo} start cs:3{break_mds}
   look       {demo} status
   end        {demo} down
 """)
@@ -198,6 +213,11 @@ The demo is up and has checked itself ({seconds:.0f} s): {servers}.
 def take_down(cluster: Cluster) -> list[str]:
     """Names of parts that had to be killed. Clients first: they flush to the others."""
     killed = []
+    # A process that was stopped (SIGSTOP) would not hear that it is to end.
+    for part in cluster.parts.values():
+        pid = cluster.pid(part)
+        if pid is not None:
+            processes.send(pid, processes.start_time(pid), signal.SIGCONT)
     for kind in ("client", "cs", "mds"):
         killed += [name for name in cluster.names(kind) if not cluster.stop(cluster.parts[name])]
     cluster.remove_files()
@@ -226,9 +246,13 @@ def status(cluster: Cluster, _: argparse.Namespace) -> int:
             mounted = "" if mounts.answers(Path(where)) else "  (does not answer)"
         print(f"{name:<10} {part.get('id', ''):<6} "
               f"{'pid ' + str(pid) if pid else 'not running':<14} {where}{mounted}")
-    if cluster.pid(cluster.parts["mds:1"]) is not None:
+    if any(cluster.pid(cluster.parts[name]) is not None for name in cluster.names("mds")):
         print()
-        print(cluster.run("cairn", "stat"), end="")
+        try:
+            print(cluster.run("cairn", "stat"), end="")
+        except DemoError as error:  # too few MDS: still a status
+            print(error.why)
+            good = False
     return 0 if good else 1
 
 
@@ -270,7 +294,8 @@ def env(cluster: Cluster, _: argparse.Namespace) -> int:
     cluster.require()
     values = {"CAIRN_CLUSTER": CLUSTER, "CAIRN_ETC": str(cluster.etc),
               "CAIRN_DEMO": str(cluster.dir),
-              "CAIRN_MDS": cluster.parts["mds:1"]["address"],
+              "CAIRN_MDS": ",".join(cluster.parts[name]["address"]
+                                    for name in cluster.names("mds")),
               "CAIRN_PASSWORD_FILE": str(cluster.dir / "password")}
     for name, part in cluster.parts.items():
         kind, number = name.split(":")
@@ -280,6 +305,8 @@ def env(cluster: Cluster, _: argparse.Namespace) -> int:
             values["MOUNT" if number == "1" else f"MOUNT{number}"] = part["mount"]
         else:
             values[f"{prefix}_REPOSITORY"] = part["repo"]
+        if kind == "mds":
+            values[f"{prefix}_ADDRESS"] = part["address"]
     print(f"export PATH={shlex.quote(str(build.BIN))}:\"$PATH\"")
     for name, value in values.items():
         print(f"export {name}={shlex.quote(value)}")
@@ -297,7 +324,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     make = commands.add_parser("up", parents=[place],
                                help="install, build, make, start, mount, self-check")
-    make.add_argument("--mds", type=int, default=1, help="metadata servers (1)")
+    make.add_argument("--mds", type=int, default=3, help="metadata servers: 1, 3 or 5 (3)")
     make.add_argument("--cs", type=int, default=7, help="chunk servers (7)")
     make.add_argument("--hosts", type=int, default=0, help="hosts they pretend to be on (one each)")
     make.add_argument("--encoding", help="M+N of the root (4+2)")
@@ -309,6 +336,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     make.add_argument("--no-build", action="store_true", help="use the programs as they are")
     make.add_argument("--no-install", action="store_true", help="do not look for missing packages")
     make.add_argument("--no-mount", action="store_true", help="servers only")
+    make.add_argument("--mds-networks", action="store_true",
+                      help="each MDS in a network namespace of its own (tests of partitions)")
     make.add_argument("--keep-failed", action="store_true",
                       help="leave a failed start for inspection")
     commands.add_parser("down", parents=[place], help="stop and remove everything of it")

@@ -13,6 +13,10 @@ Task<Result<net::Payload>> ClientService::serve(std::shared_ptr<Connection> conn
     co_return fail(Code::kProtocol, "undecodable client request");
   }
   Reply reply = co_await dispatch(std::move(connection), std::move(decoded));
+  // After everything was read: nobody else was the master by then. A keep-alive and a shared lease count for
+  // a minute at the client, so they pass here too.
+  const Status confirmed = co_await env_.commands.confirm();
+  if (!confirmed.has_value()) co_return fail(confirmed.error());
   if (!reply.has_value()) co_return fail(std::move(reply).error());
   net::Payload answer;
   answer.meta = reply->SerializeAsString();

@@ -5,6 +5,11 @@ namespace cairn::mds::master {
 
 namespace {
 constexpr std::uint32_t kProtocol = 1;
+
+void add_addresses(const Settings& settings, pb::OpenSessionReply* reply) {
+  if (!settings.mds_addresses) return;
+  for (std::string& address : settings.mds_addresses()) reply->add_mds(std::move(address));
+}
 }
 
 Task<ClientService::Reply> ClientService::open_session(std::shared_ptr<Connection> connection,
@@ -24,6 +29,7 @@ Task<ClientService::Reply> ClientService::open_session(std::shared_ptr<Connectio
   const std::int64_t lease_ms = env_.settings.lease / 1ms;
   reply.mutable_open_session()->set_lease_ms(lease_ms);
   reply.mutable_open_session()->set_reclaim(false);
+  add_addresses(env_.settings, reply.mutable_open_session());
   pb::SessionRecord record;
   record.set_id(reply.open_session().session());
   record.set_client_id(reply.open_session().client_id());
@@ -56,6 +62,7 @@ ClientService::Reply ClientService::resume_session(const std::shared_ptr<Connect
   opened->set_lease_ms(env_.settings.lease / 1ms);
   opened->set_root(kRootInode.raw());
   opened->set_reclaim(session->expected);
+  add_addresses(env_.settings, opened);
   return reply;
 }
 

@@ -1,6 +1,7 @@
 // Commands: the door to the log for the parts of the master: stamps, encodes, proposes, decodes.
 //
-// Promises: command times never go back within a life of the master, whatever the wall clock does.
+// Promises: command times never go back within a reign, whatever the wall clock does (over reigns the
+//           state machine sees to it).
 // Errors:   the log's (outcome unknown), or the refusal of the state machine.
 #pragma once
 
@@ -24,6 +25,9 @@ class Commands {
 
   // An error of the reply is returned as the error.
   Task<Result<pb::CommandReply>> run(pb::Command command);
+  // What was read from the tables or the master's memory before is the newest truth, or kNotMaster.
+  Task<Status> confirm() { return log_.confirm(); }
+  bool may_serve() const { return log_.may_serve(); }
 
  private:
   runtime::Runtime& runtime_;

@@ -1,6 +1,10 @@
 // What the parts of the master share: the outside, the tables and the door to the log.
 #pragma once
 
+#include <functional>
+#include <string>
+#include <vector>
+
 #include "common/base/ids.h"
 #include "common/base/limits.h"
 #include "common/base/time.h"
@@ -16,6 +20,9 @@ namespace cairn::mds::master {
 
 struct Settings {
   NodeId mds_id = kFirstMdsId;
+  std::string address;  // of this MDS, for people
+  // gRPC addresses of all MDS, the master first. Empty: clients keep to what they were given.
+  std::function<std::vector<std::string>()> mds_addresses;
   std::string cluster;
   ClusterId cluster_id;
   net::Credentials credentials;

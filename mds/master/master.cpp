@@ -6,21 +6,15 @@ namespace cairn::mds::master {
 
 using observe::Severity;
 
-Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& log, kv::Kv& tables,
-               replication::LogStore& store, Options options)
+Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& log,
+               const kv::Reader& tables, replication::ReplicatedLog& commands, Options options)
     : runtime_(runtime),
       tables_(tables),
-      store_(store),
       options_(std::move(options)),
       tasks_(runtime),
       doors_(runtime),
       made_(runtime),
-      applier_(runtime, log, tables, store, options_.tables),
-      log_(
-          runtime, store,
-          [this](const std::vector<replication::Entry>& batch) { return applier_.apply(batch); },
-          options_.on_failure),
-      commands_(runtime, log_),
+      commands_(runtime, commands),
       env_{.runtime = runtime,
            .network = network,
            .log = log,
@@ -61,17 +55,19 @@ Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& l
 Master::~Master() = default;
 
 Status Master::start() {
-  TRY_VOID(applier_.replay());
   started_ = runtime_.now();
   last_step_ = started_;
-  log_.start();
-  if (applier_.applied_slot() == Slot()) {
-    // The first command of an empty log: whatever is proposed later is applied after it.
+  TRY(const pb::Counters counters, state::queries::counters(tables_));
+  if (counters.next_inode() == 0) {
+    // The first command of an empty cluster: whatever is proposed later is applied after it.
     tasks_.spawn(make_cluster(this));
   } else {
     TRY_VOID(load());
     made_.set(Status());
   }
+  events_.write("JRN", Severity::kInfo,
+                fmt::format("MDS#{} at {} became master", options_.settings.mds_id.raw(),
+                            options_.settings.address));
   tasks_.spawn(run_background(this));
   tasks_.spawn(EventWriter::run(&events_));
   tasks_.spawn(Purger::run(&purger_));
@@ -80,6 +76,7 @@ Status Master::start() {
 
 Task<Status> Master::ready() {
   Status made = co_await made_.wait();
+  ready_ = made.has_value();
   co_return made;
 }
 
@@ -170,8 +167,6 @@ void Master::step(Instant now) {
     cs_board_.forgive(gap);
     leases_.forgive(gap);
   }
-  const auto statistics = log_.statistics();
-  log_rates_.add(now, {static_cast<std::uint64_t>(statistics.busy.count()), statistics.commands});
   for (const CsBoard::Change& change : cs_board_.take_changes(now)) cs_changed(change, now);
   purger_.step();
   for (const SessionId id : sessions_.expired(now, options_.settings.lease)) {
@@ -197,24 +192,18 @@ void Master::cs_changed(const CsBoard::Change& change, Instant now) {
   events_.write("CS", severity, std::move(text));
 }
 
-double Master::commit_share() const { return log_rates_.per_second(runtime_.now(), 0) * 1e-9; }
-
-double Master::commits_per_s() const { return log_rates_.per_second(runtime_.now(), 1); }
-
-Task<Status> Master::stop() {
+Task<void> Master::stop() {
   stopping_ = true;
   for (Connection* connection : open_) connection->channel->close();
   leases_.stop();
   ender_.stop();
   purger_.stop();
   events_.stop();
-  co_await log_.stop();
+  made_.set(Status(fail(Code::kCancelled, "the MDS is stopping")));
   co_await links_.stop();
   co_await tasks_.join();
   co_await doors_.join();
   co_await links_.stop();  // what a task under way opened meanwhile
-  Status flushed = co_await applier_.stop();
-  co_return flushed;
 }
 
 }  // namespace cairn::mds::master

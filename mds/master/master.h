@@ -1,12 +1,13 @@
-// Master: the brain of a cluster: its tables behind the log, and the memory and loops around them.
+// Master: the brain of a cluster for one reign: the memory and loops around the tables. Made when this
+// MDS was elected, stopped when it was deposed; the next one rebuilds what is only in memory.
 //
-// Owns:     SingleLog, Applier, sessions, leases, CS liveness, recovery, purging, events; the
-//           channels of clients it accepted.
-// Promises: the same object serves the daemon and the simulator: it knows only Runtime, Network,
-//           Kv, LogStore.
-// Requires: the loop thread; start() first; co_await stop() before it dies. `tables` and `store`
-//           outlive it.
-// Errors:   start(): kCorrupt, kDiskFailed (log or tables cannot be trusted).
+// Owns:     sessions, leases, CS liveness, recovery, purging, events; the channels of clients it
+//           accepted.
+// Promises: no answer leaves unless this MDS surely was the master after it read the tables. The
+//           same object serves the daemon and the simulator.
+// Requires: the loop thread; start() first; co_await stop() before it dies. `tables` and
+//           `commands` outlive it. The tables have everything of the reigns before.
+// Errors:   start(): kCorrupt, kDiskFailed (the tables cannot be trusted).
 #pragma once
 
 #include <functional>
@@ -17,7 +18,6 @@
 #include "mds/master/chunk_census.h"
 #include "mds/master/client_service.h"
 #include "mds/master/event_writer.h"
-#include "mds/replication/applier.h"
 #include "mds/replication/replicated_log.h"
 
 namespace cairn::mds::master {
@@ -26,22 +26,20 @@ class Master {
  public:
   struct Options {
     Settings settings;
-    replication::Applier::Options tables;
-    // The log or the tables failed: nothing more can be promised, the process must end.
-    std::function<void(const Error&)> on_failure;
   };
-  Master(runtime::Runtime& runtime, net::Network& network, observe::Log& log, kv::Kv& tables,
-         replication::LogStore& store, Options options);
+  Master(runtime::Runtime& runtime, net::Network& network, observe::Log& log,
+         const kv::Reader& tables, replication::ReplicatedLog& commands, Options options);
   ~Master();
 
-  // Replays the log and begins its loops. Also after an error: stop().
+  // Reads the tables and begins its loops. Also after an error: stop().
   Status start();
   // After start(): the tables have a cluster. To be awaited once, before the first request.
   Task<Status> ready();
+  bool serving() const { return ready_ && !stopping_; }
   // A client connected (the listener's OnAccept).
   void accept(std::unique_ptr<net::Stream> stream);
-  // Closes the channels, finishes what is in the log's queue, flushes the tables.
-  Task<Status> stop();
+  // Closes the channels and ends the loops.
+  Task<void> stop();
 
   // For the services of the control plane.
   const Environment& environment() const { return env_; }
@@ -51,11 +49,6 @@ class Master {
   const Recovery& recovery() const { return recovery_; }
   ChunkCensus& census() { return census_; }
   EventWriter& events() { return events_; }
-  Slot applied_slot() const { return applier_.applied_slot(); }
-  replication::SingleLog::Statistics log_statistics() const { return log_.statistics(); }
-  // Share of time the log was busy, and commands a second, over the last 20 s.
-  double commit_share() const;
-  double commits_per_s() const;
   Instant started() const { return started_; }
   // Until then sessions of before the restart may hold what the master does not know.
   bool in_grace() const { return grace_; }
@@ -71,9 +64,9 @@ class Master {
   bool may_purge(InodeId inode) const;
 
   runtime::Runtime& runtime_;
-  kv::Kv& tables_;
-  replication::LogStore& store_;
+  const kv::Reader& tables_;
   const Options options_;
+  bool ready_ = false;
   bool stopping_ = false;
   bool grace_ = false;
   Instant started_;
@@ -83,8 +76,6 @@ class Master {
   runtime::TaskGroup doors_;  // one task per client channel
   runtime::Completion<Status> made_;
   std::set<Connection*> open_;
-  replication::Applier applier_;
-  replication::SingleLog log_;
   Commands commands_;
   Environment env_;
   CsBoard cs_board_;
@@ -98,7 +89,6 @@ class Master {
   Purger purger_;
   ChunkCensus census_;
   ClientService clients_;
-  RateWindow<2> log_rates_;  // busy ns, commands
 };
 
 }  // namespace cairn::mds::master

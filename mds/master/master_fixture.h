@@ -7,11 +7,11 @@
 #include <deque>
 #include <optional>
 
-#include "common/kv/mem_kv.h"
 #include "common/net/mem_network.h"
 #include "mds/master/master.h"
 #include "mds/state/invariants.h"
 #include "mds/state/machine.h"
+#include "mds/testing/solo_group.h"
 #include "mds/testing/virtual_runtime.h"
 #include "proto/data_plane.pb.h"
 
@@ -28,13 +28,17 @@ inline const net::Credentials kCredentials{.cluster = "test", .key = "secret"};
 class FakeClient {
  public:
   FakeClient(VirtualRuntime& runtime, runtime::TaskGroup& group, net::Network& network,
-             std::string process)
-      : runtime_(runtime), group_(group), network_(network), process_(std::move(process)) {}
+             std::string process, net::Address master = kDoor)
+      : runtime_(runtime),
+        group_(group),
+        network_(network),
+        process_(std::move(process)),
+        master_(std::move(master)) {}
   ~FakeClient() { disconnect(); }
 
   void connect() {
     Outcome<Result<std::unique_ptr<net::Channel>>> made(
-        group_, net::connect_channel(runtime_, network_, kDoor, kCredentials, handler(),
+        group_, net::connect_channel(runtime_, network_, master_, kCredentials, handler(),
                                      runtime_.after(5s)));
     ASSERT_TRUE(runtime_.run_until([&] { return made.done(); }, 10s));
     ASSERT_TRUE(made.value().has_value()) << made.value().error().to_string();
@@ -153,6 +157,7 @@ class FakeClient {
   runtime::TaskGroup& group_;
   net::Network& network_;
   const std::string process_;
+  const net::Address master_;
   std::unique_ptr<net::Channel> channel_;
 };
 
@@ -262,8 +267,10 @@ class MasterTest : public ::testing::Test {
     options.settings.cluster = "test";
     options.settings.cluster_id = ClusterId::from_raw(42);
     options.settings.credentials = kCredentials;
-    options.on_failure = [](const Error& error) { ADD_FAILURE() << error.to_string(); };
-    master_ = std::make_unique<Master>(runtime_, network_, *log_, tables_, store_, options);
+    commands_ = std::make_unique<testing::SoloGroup>(runtime_, *log_, vault_, store_);
+    commands_->start();
+    master_ =
+        std::make_unique<Master>(runtime_, network_, *log_, tables_, commands_->group(), options);
     const Status started = master_->start();
     ASSERT_TRUE(started.has_value()) << started.error().to_string();
     Outcome<Status> ready(group_, master_->ready());
@@ -279,10 +286,13 @@ class MasterTest : public ::testing::Test {
     if (master_ == nullptr) return;
     listener_->close();
     listener_.reset();
-    Outcome<Status> stopped(group_, master_->stop());
-    ASSERT_TRUE(runtime_.run_until([&] { return stopped.done(); }, 30s)) << "the master hangs";
-    EXPECT_TRUE(stopped.value().has_value());
+    runtime::TaskGroup stopping(runtime_);
+    stopping.spawn(master_->stop());
+    ASSERT_TRUE(runtime_.run_until([&] { return stopping.running() == 0; }, 30s))
+        << "the master hangs";
     master_.reset();
+    commands_->stop();
+    commands_.reset();
   }
   FakeClient& client(const std::string& process) {
     clients_.push_back(std::make_unique<FakeClient>(runtime_, group_, network_, process));
@@ -345,8 +355,10 @@ class MasterTest : public ::testing::Test {
   runtime::TaskGroup group_{runtime_};
   net::MemNetwork network_{runtime_};
   std::unique_ptr<observe::Log> log_ = observe::make_null_log();
-  kv::MemKv tables_;
+  replication::MemVault vault_{runtime_, 1ms};
+  kv::Kv& tables_ = vault_.tables();
   replication::MemLogStore store_{runtime_, 1ms};
+  std::unique_ptr<testing::SoloGroup> commands_;
   std::unique_ptr<Master> master_;
   std::unique_ptr<net::Listener> listener_;
   std::vector<std::unique_ptr<FakeClient>> clients_;

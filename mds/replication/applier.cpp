@@ -1,70 +1,100 @@
 #include "mds/replication/applier.h"
 
-#include "common/base/limits.h"
+#include <utility>
+
 #include "common/kv/overlay.h"
 #include "mds/state/machine.h"
 #include "proto/log_record.pb.h"
 
 namespace cairn::mds::replication {
 
-Applier::Applier(runtime::Runtime& runtime, observe::Log& log, kv::Kv& tables, LogStore& store,
-                 Options options)
+namespace {
+// What a row of a small command costs beyond its bytes: a bound for the log, not an account.
+constexpr ByteCount kSlotBytes = 64;
+}  // namespace
+
+Applier::Applier(runtime::Runtime& runtime, observe::Log& log, TableVault& vault, LogStore& store,
+                 Options options, OnMark on_mark)
     : runtime_(runtime),
       log_(log),
-      tables_(tables),
+      vault_(vault),
       store_(store),
-      options_(std::move(options)),
+      options_(options),
+      on_mark_(std::move(on_mark)),
       tasks_(runtime) {}
 
-Status Applier::replay() {
-  TRY(applied_, state::Machine::applied_slot(tables_));
-  if (store_.last_slot() < applied_) {
-    return fail(Code::kCorrupt,
-                fmt::format("the tables have slot {}, but the log ends with slot {}: is this log "
-                            "of another repository?",
-                            applied_.raw(), store_.last_slot().raw()));
-  }
-  if (store_.last_slot() == applied_) return {};
-  const Slot from = applied_.next();
-  std::vector<Entry> batch;
-  const EntryVisitor visit = [this, &batch](Slot slot, std::string_view bytes) -> Status {
-    batch.push_back(Entry{.slot = slot, .bytes = std::string(bytes)});
-    if (batch.size() < limits::kLogBatchCommandsMax) return {};
-    TRY_VOID(apply(batch));
-    batch.clear();
-    return {};
-  };
-  TRY_VOID(store_.read_from(from, visit));
-  if (!batch.empty()) {
-    TRY_VOID(apply(batch));
-  }
-  log_.info("replayed slots {} to {} of the log", from.raw(), applied_.raw());
+Status Applier::open() {
+  TRY(applied_, state::Machine::applied_slot(vault_.tables()));
   return {};
 }
 
-Result<std::vector<std::string>> Applier::apply(const std::vector<Entry>& batch) {
-  kv::Overlay overlay(tables_);
+Result<paxos::Membership> Applier::membership() const {
+  TRY(const std::string bytes, state::Machine::group(vault_.tables()));
+  if (bytes.empty()) return paxos::Membership();
+  std::optional<paxos::Membership> membership = paxos::decode_membership(bytes);
+  if (!membership.has_value()) {
+    return fail(Code::kCorrupt, "the tables hold no valid list of the members of the group");
+  }
+  return std::move(*membership);
+}
+
+Status Applier::apply_one(const paxos::Chosen& chosen, kv::Batch* changes, std::string* answer,
+                          const kv::Reader& reader) {
+  switch (chosen.value.kind) {
+    case paxos::ValueKind::kNoop: {
+      TRY(state::Applied applied, state::Machine::apply_noop(chosen.slot, reader));
+      *changes = std::move(applied.changes);
+      return {};
+    }
+    case paxos::ValueKind::kMembership: {
+      TRY(state::Applied applied,
+          state::Machine::apply_group(chosen.slot, *chosen.value.bytes, reader));
+      *changes = std::move(applied.changes);
+      return {};
+    }
+    case paxos::ValueKind::kCommand:
+      break;
+  }
+  pb::Command command;
+  if (!command.ParseFromString(*chosen.value.bytes)) {
+    return fail(Code::kCorrupt, fmt::format("slot {} holds no command", chosen.slot.raw()));
+  }
+  TRY(state::Applied applied, state::Machine::apply(chosen.slot, command, reader));
+  *changes = std::move(applied.changes);
+  *answer = applied.reply.SerializeAsString();
+  if (command.has_digest_mark()) mark_ = command.digest_mark().mark();
+  ++commands_;
+  return {};
+}
+
+Result<std::vector<std::string>> Applier::apply(const std::vector<paxos::Chosen>& batch) {
+  CHECK(!paused_);
   std::vector<std::string> answers;
   answers.reserve(batch.size());
-  for (const Entry& entry : batch) {
-    if (entry.slot != applied_.next()) {
-      return fail(Code::kCorrupt,
-                  fmt::format("slot {} follows slot {}", entry.slot.raw(), applied_.raw()));
+  std::size_t next = 0;
+  while (next < batch.size()) {
+    kv::Overlay overlay(vault_.tables());
+    mark_ = 0;
+    for (; next < batch.size() && mark_ == 0; ++next) {
+      const paxos::Chosen& chosen = batch[next];
+      if (chosen.slot != applied_.next()) {
+        return fail(Code::kCorrupt,
+                    fmt::format("slot {} follows slot {}", chosen.slot.raw(), applied_.raw()));
+      }
+      kv::Batch changes;
+      std::string answer;
+      TRY_VOID(apply_one(chosen, &changes, &answer, overlay));
+      overlay.add(changes);
+      answers.push_back(std::move(answer));
+      applied_ = chosen.slot;
+      since_flush_ += chosen.value.bytes->size() + kSlotBytes;
     }
-    pb::Command command;
-    if (!command.ParseFromString(entry.bytes)) {
-      return fail(Code::kCorrupt, fmt::format("slot {} holds no command", entry.slot.raw()));
-    }
-    TRY(const state::Applied applied, state::Machine::apply(entry.slot, command, overlay));
-    overlay.add(applied.changes);
-    answers.push_back(applied.reply.SerializeAsString());
-    applied_ = entry.slot;
-    since_flush_ += entry.bytes.size() + kRecordHeaderBytes;
+    TRY_VOID(vault_.tables().write(overlay.take()));
+    if (mark_ != 0) on_mark_(mark_, applied_);
   }
-  TRY_VOID(tables_.write(overlay.take()));
   if (since_flush_ >= options_.flush_every_bytes && tasks_.running() == 0) {
     since_flush_ = 0;
-    tasks_.spawn(flush_and_cut());
+    tasks_.spawn(flush_and_cut(this));
   }
   return answers;
 }
@@ -72,24 +102,32 @@ Result<std::vector<std::string>> Applier::apply(const std::vector<Entry>& batch)
 Task<Status> Applier::flush_once() {
   // Writes that arrive meanwhile may or may not be in: only what was there before counts.
   const Slot durable = applied_;
-  Status flushed;
-  if (options_.flush) {
-    flushed = co_await options_.flush();
-  } else {
-    flushed = tables_.flush();
-  }
+  const Status flushed = co_await vault_.flush();
   if (!flushed.has_value()) co_return flushed;
-  Status cut = co_await store_.truncate_before(durable.next());
-  co_return cut;
+  if (durable.raw() <= options_.keep_slots) co_return Status();
+  const Slot cut(durable.raw() - options_.keep_slots);
+  Status status = co_await store_.truncate_before(cut);
+  co_return status;
 }
 
-Task<void> Applier::flush_and_cut() {
-  co_await runtime::yield_turn(runtime_);
-  const Status status = co_await flush_once();
+Task<void> Applier::flush_and_cut(Applier* self) {
+  co_await runtime::yield_turn(self->runtime_);
+  const Status status = co_await self->flush_once();
   if (!status.has_value()) {
     // The log still has everything; the next write of the tables will meet the same error.
-    log_.error("cannot flush the tables: {}", status.error().to_string());
+    self->log_.error("cannot flush the tables: {}", status.error().to_string());
   }
+}
+
+Task<void> Applier::pause() {
+  paused_ = true;
+  co_await tasks_.join();
+}
+
+Status Applier::resume() {
+  paused_ = false;
+  since_flush_ = 0;
+  return open();
 }
 
 Task<Status> Applier::stop() {

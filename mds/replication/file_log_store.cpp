@@ -1,65 +1,36 @@
 #include "mds/replication/file_log_store.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <limits>
+#include <set>
+
+#include "mds/replication/disk_files.h"
+#include "mds/replication/log_state.h"
+#include "mds/replication/segment_reader.h"
 
 namespace cairn::mds::replication {
 
 namespace {
 
-Status sync_directory(const std::filesystem::path& directory) {
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return log_disk_error("open", directory);
-  const int result = ::fsync(fd);
-  Status status = result == 0 ? Status() : Status(log_disk_error("flush", directory));
-  ::close(fd);
-  return status;
+constexpr std::size_t kReadsMax = 64;
+
+Result<std::vector<Entry>> read_entries(const std::filesystem::path& directory,
+                                        const std::vector<Location>& places) {
+  TRY(std::vector<paxos::Accepted> records, read_records(directory, places));
+  std::vector<Entry> entries;
+  entries.reserve(records.size());
+  for (paxos::Accepted& record : records) {
+    entries.push_back(Entry{.slot = record.slot, .value = std::move(record.value)});
+  }
+  return entries;
 }
 
-// A whole segment, mapped for reading.
-class MappedFile {
- public:
-  static Result<MappedFile> open(const std::filesystem::path& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return log_disk_error("open", path);
-    struct stat facts {};
-    if (::fstat(fd, &facts) != 0) {
-      ::close(fd);
-      return log_disk_error("look at", path);
-    }
-    MappedFile file;
-    file.size_ = static_cast<std::size_t>(facts.st_size);
-    if (file.size_ != 0) {
-      void* at = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, fd, 0);
-      if (at == MAP_FAILED) {
-        ::close(fd);
-        return log_disk_error("read", path);
-      }
-      file.begin_ = static_cast<const std::byte*>(at);
-    }
-    ::close(fd);
-    return file;
-  }
-  MappedFile(MappedFile&& o) noexcept
-      : begin_(std::exchange(o.begin_, nullptr)), size_(std::exchange(o.size_, 0)) {}
-  MappedFile& operator=(MappedFile&&) = delete;
-  ~MappedFile() {
-    if (begin_ != nullptr) ::munmap(const_cast<std::byte*>(begin_), size_);
-  }
-  Bytes bytes() const { return {begin_, size_}; }
-
- private:
-  MappedFile() = default;
-  const std::byte* begin_ = nullptr;
-  std::size_t size_ = 0;
-};
+bool has_old_magic(Bytes segment) {
+  return segment.size() >= sizeof kOldRecordMagic &&
+         load_le<std::uint32_t>(segment.data()) == kOldRecordMagic;
+}
 
 }  // namespace
 
@@ -67,28 +38,29 @@ FileLogStore::FileLogStore(runtime::Runtime& runtime, std::filesystem::path dire
                            Options options)
     : runtime_(runtime), directory_(std::move(directory)), options_(options) {}
 
+FileLogStore::~FileLogStore() = default;
+
 Result<std::unique_ptr<FileLogStore>> FileLogStore::open(runtime::Runtime& runtime,
                                                          const std::filesystem::path& directory,
                                                          Options options) {
-  std::unique_ptr<FileLogStore> store(new FileLogStore(runtime, directory, options));
-  TRY_VOID(store->open_segments());
-  if (!store->segments_.empty()) {
-    TRY_VOID(store->open_last_segment());
+  // A place in a segment has 32 bits.
+  CHECK_LE(options.segment_bytes, 1_GiB);
+  std::error_code error;
+  // It may be a symbolic link to a faster drive.
+  std::filesystem::path real = std::filesystem::weakly_canonical(directory, error);
+  if (error) {
+    return fail(Code::kDiskFailed,
+                fmt::format("cannot look at {}: {}", directory.string(), error.message()));
   }
-  store->thread_ = std::thread([raw = store.get()] { raw->run_thread(); });
+  std::unique_ptr<FileLogStore> store(new FileLogStore(runtime, std::move(real), options));
+  TRY_VOID(store->list_segments());
+  TRY_VOID(store->load_segments());
+  store->writing_ = std::make_unique<HelperThread>(runtime);
+  store->reading_ = std::make_unique<HelperThread>(runtime);
   return store;
 }
 
-FileLogStore::~FileLogStore() {
-  {
-    const std::lock_guard guard(mutex_);
-    ending_ = true;
-  }
-  wake_.notify_one();
-  if (thread_.joinable()) thread_.join();
-}
-
-Status FileLogStore::open_segments() {
+Status FileLogStore::list_segments() {
   std::error_code error;
   const bool created = std::filesystem::create_directories(directory_, error);
   if (error) {
@@ -96,159 +68,245 @@ Status FileLogStore::open_segments() {
                 fmt::format("cannot make {}: {}", directory_.string(), error.message()));
   }
   if (created) {
-    TRY_VOID(sync_directory(directory_.parent_path()));
+    TRY_VOID(disk::sync_directory(directory_.parent_path()));
   }
   std::filesystem::directory_iterator files(directory_, error);
   for (; !error && files != std::filesystem::directory_iterator(); files.increment(error)) {
-    const Result<Slot> first = parse_segment_name(files->path().filename().string());
-    if (first.has_value()) segments_.push_back(*first);
+    const Result<Lsn> first = parse_segment_name(files->path().filename().string());
+    if (first.has_value()) {
+      segments_.push_back(Segment{.first = *first, .bytes = 0, .highest = Slot()});
+    }
   }
   if (error) {
     return fail(Code::kDiskFailed,
                 fmt::format("cannot list {}: {}", directory_.string(), error.message()));
   }
-  std::sort(segments_.begin(), segments_.end());
+  std::ranges::sort(segments_, {}, &Segment::first);
+  // The process before us may have died between the creation of a segment and this.
+  return disk::sync_directory(directory_);
+}
+
+Status FileLogStore::load_segments() {
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    TRY_VOID(load_segment(i));
+  }
+  recorded_floor_ = floor_;
+  index_.drop_before(floor_);
   return {};
 }
 
-Status FileLogStore::open_last_segment() {
-  const Slot first = segments_.back();
-  const std::filesystem::path path = directory_ / segment_name(first);
+Status FileLogStore::load_segment(std::size_t index) {
+  Segment& segment = segments_[index];
+  const bool last = index + 1 == segments_.size();
+  const std::filesystem::path path = directory_ / segment_name(segment.first);
   ByteCount file_bytes = 0;
   ScannedSegment scanned;
   {
-    TRY(const MappedFile file, MappedFile::open(path));
-    file_bytes = file.bytes().size();
-    const EntryVisitor nothing = [](Slot, std::string_view) { return Status(); };
-    TRY(scanned, scan_segment(file.bytes(), first, nothing));
+    TRY(const Buffer file, read_segment(path));
+    file_bytes = file.size();
+    if (has_old_magic(file.span())) {
+      return fail(Code::kUnsupported,
+                  fmt::format("{} was written by a version of Cairn from before MDS replication, "
+                              "which this version cannot read: copy the files out with that "
+                              "version, then make a new cluster with this one",
+                              path.string()));
+    }
+    const RecordVisitor visit = [this, &segment](const RecordView& view) {
+      advance(&state_, view);
+      if (view.kind == RecordKind::kFloor) floor_ = std::max(floor_, view.slot);
+      const bool learned = view.kind == RecordKind::kLearn;
+      if (learned || view.kind == RecordKind::kAccept) {
+        index_slot(&segment, view.slot, view.offset, view.bytes, learned);
+      }
+      return Status();
+    };
+    Result<ScannedSegment> result = scan_segment(file.span(), segment.first, visit);
+    if (!result.has_value()) {
+      return fail(result.error().code(),
+                  fmt::format("{}: {}", path.string(), result.error().message()));
+    }
+    scanned = *result;
   }
-  if (scanned.torn) torn_bytes_ = file_bytes - scanned.end;
-  TRY(writer_, SegmentWriter::resume(path, scanned.end, scanned.torn, options_.zero_ahead_bytes));
-  last_segment_bytes_ = scanned.end;
-  last_slot_ = scanned.next.prev();
+  segment.bytes = scanned.end;
+  next_lsn_ = scanned.next;
+  // The segments before the first one are removed only when that one has a durable batch.
+  if (index == 0 && segment.first != Lsn(1) && scanned.end == 0) {
+    return fail(Code::kCorrupt,
+                fmt::format("{} has no record, and nothing lies before it", path.string()));
+  }
+  if (last) return open_last_segment(file_bytes, scanned.torn);
+  // The next segment was begun when this one was durable: it cannot be torn.
+  if (scanned.torn || scanned.next != segments_[index + 1].first) {
+    return fail(Code::kCorrupt,
+                fmt::format("{} ends before record {}, but the next segment begins with record {}",
+                            path.string(), scanned.next.raw(), segments_[index + 1].first.raw()));
+  }
   return {};
 }
 
-Task<Status> FileLogStore::append(std::vector<Entry> batch) {
-  CHECK(!batch.empty());
-  CHECK_EQ(batch.front().slot.raw(), last_slot_.raw() + 1);
-  CHECK(!appending_);
-  appending_ = true;
-  const Slot last = batch.back().slot;
-  Job job{.bytes = {},
-          .rotate = false,
-          .first = batch.front().slot,
-          .remove = {},
-          .done = runtime::Completion<Status>(runtime_)};
-  encode_batch(batch, &job.bytes);
-  job.rotate = segments_.empty() || last_segment_bytes_ >= options_.segment_bytes;
-  const Slot first = job.first;
-  const bool rotate = job.rotate;
-  const ByteCount bytes = job.bytes.size();
-  Status status = co_await submit(std::move(job));
-  appending_ = false;
-  if (!status.has_value()) co_return status;
-  if (rotate) {
-    segments_.push_back(first);
-    last_segment_bytes_ = 0;
-  }
-  last_segment_bytes_ += bytes;
-  last_slot_ = last;
-  co_return status;
+Status FileLogStore::open_last_segment(ByteCount file_bytes, bool torn) {
+  const Segment& segment = segments_.back();
+  const std::filesystem::path path = directory_ / segment_name(segment.first);
+  if (torn) torn_bytes_ = file_bytes - segment.bytes;
+  TRY(writer_, SegmentWriter::resume(path, segment.bytes, torn, options_.zero_ahead_bytes));
+  return {};
 }
 
-Task<Status> FileLogStore::submit(Job job) {
-  runtime::Completion<Status> done = job.done;
-  {
-    const std::lock_guard guard(mutex_);
-    jobs_.push_back(std::move(job));
-  }
-  wake_.notify_one();
-  Status status = co_await done.wait();
-  co_return status;
-}
-
-Status FileLogStore::read_from(Slot from, const EntryVisitor& visit) const {
-  if (segments_.empty()) return {};
-  if (from < segments_.front()) {
-    return fail(Code::kCorrupt, fmt::format("the log begins with slot {}, but slot {} is needed",
-                                            segments_.front().raw(), from.raw()));
-  }
-  const EntryVisitor wanted = [from, &visit](Slot slot, std::string_view bytes) {
-    return slot < from ? Status() : visit(slot, bytes);
-  };
-  for (std::size_t i = 0; i < segments_.size(); ++i) {
-    const bool last = i + 1 == segments_.size();
-    if (!last && segments_[i + 1] <= from) continue;
-    const std::filesystem::path path = directory_ / segment_name(segments_[i]);
-    TRY(const MappedFile file, MappedFile::open(path));
-    TRY(const ScannedSegment scanned, scan_segment(file.bytes(), segments_[i], wanted));
-    if (last) break;
-    // The next segment was begun when this one was durable: it cannot be torn.
-    if (scanned.torn || scanned.next != segments_[i + 1]) {
-      return fail(Code::kCorrupt,
-                  fmt::format("{} ends before slot {}, but the next segment begins with slot {}",
-                              path.string(), scanned.next.raw(), segments_[i + 1].raw()));
+// A learned value stays, and what was truncated does not come back: such an accept is stored as the
+// promise that it contains. So no segment ever has a record that one of an older, removable segment
+// must win over.
+void FileLogStore::drop_lost_accepts(std::vector<LogRecord>* batch) const {
+  std::set<Slot> learned;
+  for (LogRecord& record : *batch) {
+    if (const auto* learn = std::get_if<paxos::LearnRecord>(&record)) learned.insert(learn->slot);
+    const auto* accept = std::get_if<paxos::AcceptRecord>(&record);
+    if (accept == nullptr) continue;
+    if (accept->slot < floor_ || learned.contains(accept->slot) || index_.learned(accept->slot)) {
+      record = paxos::PromiseRecord{paxos::Ballot(accept->ballot)};
     }
   }
-  return {};
+}
+
+Task<Status> FileLogStore::append(std::vector<paxos::Record> records) {
+  CHECK(!records.empty());
+  CHECK(!appending_);
+  appending_ = true;
+  std::vector<LogRecord> batch = log_records(std::move(records));
+  drop_lost_accepts(&batch);
+  const bool new_segment = segments_.empty() || segments_.back().bytes >= options_.segment_bytes;
+  if (new_segment || segments_.back().bytes == 0) {
+    const std::vector<LogRecord> prologue = prologue_of(state_, floor_);
+    batch.insert(batch.begin(), prologue.begin(), prologue.end());
+  } else if (floor_ > recorded_floor_) {
+    batch.insert(batch.begin(), FloorRecord{floor_});
+  }
+  const Slot floor = floor_;
+  const Lsn first = next_lsn_;
+  const Lsn segment = new_segment ? first : segments_.back().first;
+  const std::uint64_t offset = new_segment ? 0 : segments_.back().bytes;
+  std::string bytes;
+  encode_batch(batch, segment, offset, first, &bytes);
+  const ByteCount added = bytes.size();
+  CHECK_LE(offset + added, ByteCount{std::numeric_limits<std::uint32_t>::max()});
+  std::move_only_function<Status()> work = [this, new_segment, first, moved = std::move(bytes)] {
+    return write(moved, new_segment, first);
+  };
+  Status status = co_await writing_->run<Status>(std::move(work));
+  appending_ = false;
+  if (!status.has_value()) co_return status;
+  ++flushes_;
+  recorded_floor_ = floor;
+  if (new_segment) segments_.push_back(Segment{.first = segment, .bytes = 0, .highest = Slot()});
+  indexed(batch, offset);
+  segments_.back().bytes = offset + added;
+  next_lsn_ = Lsn(first.raw() + batch.size());
+  co_return status;
+}
+
+void FileLogStore::indexed(const std::vector<LogRecord>& batch, std::uint64_t offset) {
+  for (const LogRecord& record : batch) {
+    advance(&state_, record);
+    const std::size_t bytes = record_bytes(record);
+    if (const auto* accept = std::get_if<paxos::AcceptRecord>(&record)) {
+      index_slot(&segments_.back(), accept->slot, offset, bytes, false);
+    } else if (const auto* learn = std::get_if<paxos::LearnRecord>(&record)) {
+      index_slot(&segments_.back(), learn->slot, offset, bytes, true);
+    }
+    offset += bytes;
+  }
+}
+
+void FileLogStore::index_slot(Segment* segment, Slot slot, std::uint64_t offset, std::size_t bytes,
+                              bool learned) {
+  segment->highest = std::max(segment->highest, slot);
+  last_slot_ = std::max(last_slot_, slot);
+  if (slot < floor_) return;
+  index_.put(Location{.slot = slot,
+                      .segment = segment->first,
+                      .offset = static_cast<std::uint32_t>(offset),
+                      .bytes = static_cast<std::uint32_t>(bytes) & 0x7fffffffU,
+                      .learned = learned ? 1U : 0U});
+}
+
+Result<std::vector<paxos::Accepted>> FileLogStore::accepted_after(Slot after) const {
+  return read_records(directory_, index_.after(after));
+}
+
+Task<Result<std::vector<Entry>>> FileLogStore::read(Slot from, std::size_t slots_max,
+                                                    ByteCount bytes_max) {
+  std::vector<Location> places = index_.run(from, slots_max, bytes_max);
+  if (places.empty()) {
+    co_return fail(Code::kNotFound, fmt::format("the log does not have slot {}", from.raw()));
+  }
+  if (reads_ >= kReadsMax) co_return fail(Code::kOverloaded, "too many reads of the log");
+  ++reads_;
+  std::move_only_function<Result<std::vector<Entry>>()> work = [this, moved = std::move(places)] {
+    return read_entries(directory_, moved);
+  };
+  Result<std::vector<Entry>> entries =
+      co_await reading_->run<Result<std::vector<Entry>>>(std::move(work));
+  --reads_;
+  co_return entries;
 }
 
 Task<Status> FileLogStore::truncate_before(Slot slot) {
-  Job job{.bytes = {},
-          .rotate = false,
-          .first = Slot(),
-          .remove = {},
-          .done = runtime::Completion<Status>(runtime_)};
-  std::size_t cut = 0;
-  while (cut + 1 < segments_.size() && segments_[cut + 1] <= slot) {
-    job.remove.push_back(directory_ / segment_name(segments_[cut]));
-    ++cut;
+  floor_ = std::max(floor_, slot);
+  index_.drop_before(floor_);
+  std::vector<std::filesystem::path> paths;
+  // The segment after one that goes has a durable batch, and with it the state.
+  while (segments_.size() > 1 && segments_[1].bytes > 0 && segments_.front().highest < slot) {
+    paths.push_back(directory_ / segment_name(segments_.front().first));
+    segments_.pop_front();
   }
-  if (cut == 0) co_return Status();
-  segments_.erase(segments_.begin(), segments_.begin() + static_cast<std::ptrdiff_t>(cut));
-  Status status = co_await submit(std::move(job));
+  if (paths.empty()) co_return Status();
+  std::move_only_function<Status()> work = [this, moved = std::move(paths)] {
+    return remove(moved);
+  };
+  Status status = co_await writing_->run<Status>(std::move(work));
   co_return status;
 }
 
 ByteCount FileLogStore::size_bytes() const {
-  if (segments_.empty()) return 0;
-  return (segments_.size() - 1) * options_.segment_bytes + last_segment_bytes_;
+  ByteCount bytes = 0;
+  for (const Segment& segment : segments_) bytes += segment.bytes;
+  return bytes;
 }
 
-void FileLogStore::run_thread() {
-  for (;;) {
-    std::unique_lock lock(mutex_);
-    wake_.wait(lock, [this] { return ending_ || !jobs_.empty(); });
-    if (jobs_.empty()) return;
-    Job job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    Status status = fenced_
-                        ? Status(fail(Code::kDiskFailed, "the log is fenced after a disk error"))
-                        : execute(job);
-    if (!status.has_value()) fenced_ = true;
-    job.done.set_from_any_thread(std::move(status));
+Status FileLogStore::write(const std::string& bytes, bool new_segment, Lsn first) {
+  if (fenced_) return fail(Code::kDiskFailed, "the log is fenced after a disk error");
+  fenced_ = true;
+  if (new_segment) {
+    const std::filesystem::path path = directory_ / segment_name(first);
+    TRY(writer_, SegmentWriter::create(path, options_.zero_ahead_bytes));
+    TRY_VOID(disk::sync_directory(directory_));
   }
+  TRY_VOID(writer_.append(bytes));
+  fenced_ = false;
+  return {};
 }
 
-Status FileLogStore::execute(const Job& job) {
+Status FileLogStore::remove(const std::vector<std::filesystem::path>& paths) {
+  if (fenced_) return fail(Code::kDiskFailed, "the log is fenced after a disk error");
+  fenced_ = true;
   // Oldest first, so that a crash in between leaves no gap.
-  for (const std::filesystem::path& path : job.remove) {
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return log_disk_error("remove", path);
+  for (const std::filesystem::path& path : paths) {
+    TRY_VOID(disk::remove_file(path));
   }
-  if (!job.remove.empty()) return sync_directory(directory_);
-  if (job.rotate) {
-    TRY_VOID(create_segment(job.first));
-  }
-  return writer_.append(job.bytes);
+  fenced_ = false;
+  return {};
 }
 
-Status FileLogStore::create_segment(Slot first) {
-  const std::filesystem::path path = directory_ / segment_name(first);
-  // An empty segment of this name may be left from a crash right after its creation.
-  TRY(writer_, SegmentWriter::create(path, options_.zero_ahead_bytes));
-  return sync_directory(directory_);
+Result<std::filesystem::path> set_aside(const std::filesystem::path& directory) {
+  std::error_code error;
+  const std::filesystem::path from = std::filesystem::absolute(directory, error);
+  if (error) return fail(Code::kDiskFailed, error.message());
+  for (unsigned n = 1;; ++n) {
+    std::filesystem::path target = from;
+    target += fmt::format(".damaged-{}", n);
+    if (disk::exists(target)) continue;
+    TRY_VOID(disk::rename(from, target));
+    return target;
+  }
 }
 
 }  // namespace cairn::mds::replication

@@ -1,50 +1,112 @@
+#include "mds/replication/mem_log_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "common/runtime/completion.h"
-#include "mds/replication/log_store.h"
+#include "mds/replication/log_state.h"
 
 namespace cairn::mds::replication {
 
-Task<Status> MemLogStore::append(std::vector<Entry> batch) {
+Task<Status> MemLogStore::append(std::vector<paxos::Record> batch) {
   CHECK(!batch.empty());
-  CHECK_EQ(batch.front().slot.raw(), last_slot().raw() + 1);
+  CHECK(!appending_);
+  appending_ = true;
   runtime::Completion<Status> done(*runtime_);
   runtime_->schedule(runtime_->now() + latency_,
-                     [this, life = life_, done, entries = std::move(batch)]() mutable {
+                     [this, life = life_, done, records = std::move(batch)]() mutable {
                        if (life != life_) return;
+                       appending_ = false;
                        if (failed_) {
                          done.set(fail(Code::kDiskFailed, "the log's disk failed"));
                          return;
                        }
                        ++flushes_;
-                       for (Entry& entry : entries) durable_.push_back(std::move(entry));
+                       for (const paxos::Record& record : records) apply(record);
                        done.set(Status());
                      });
   Status status = co_await done.wait();
   co_return status;
 }
 
-Status MemLogStore::read_from(Slot from, const EntryVisitor& visit) const {
-  if (from < truncated_before_) return fail(Code::kCorrupt, "the log begins later than asked");
-  for (const Entry& entry : durable_) {
-    if (entry.slot < from) continue;
-    TRY_VOID(visit(entry.slot, entry.bytes));
+void MemLogStore::apply(const paxos::Record& record) {
+  advance(&state_, record);
+  if (const auto* accept = std::get_if<paxos::AcceptRecord>(&record)) {
+    if (accept->slot < floor_) return;
+    last_slot_ = std::max(last_slot_, accept->slot);
+    paxos::Accepted& kept = slots_[accept->slot];
+    // A learned value stays.
+    if (kept.slot != Slot() && !kept.ballot.valid()) return;
+    kept = {.slot = accept->slot, .ballot = accept->ballot, .value = accept->value};
+  } else if (const auto* learn = std::get_if<paxos::LearnRecord>(&record)) {
+    last_slot_ = std::max(last_slot_, learn->slot);
+    slots_[learn->slot] = {.slot = learn->slot, .ballot = {}, .value = learn->value};
   }
-  return {};
+}
+
+Result<std::vector<paxos::Accepted>> MemLogStore::accepted_after(Slot after) const {
+  std::vector<paxos::Accepted> found;
+  for (auto at = slots_.upper_bound(after); at != slots_.end(); ++at) found.push_back(at->second);
+  return found;
+}
+
+Result<std::vector<Entry>> MemLogStore::run_from(Slot from, std::size_t slots_max,
+                                                 ByteCount bytes_max) const {
+  std::vector<Entry> entries;
+  ByteCount bytes = 0;
+  Slot expected = from;
+  for (auto at = slots_.find(from); at != slots_.end() && at->first == expected; ++at) {
+    bytes += kRecordHeaderBytes + at->second.value.bytes->size();
+    if (!entries.empty() && (entries.size() >= slots_max || bytes > bytes_max)) break;
+    entries.push_back(Entry{.slot = at->first, .value = at->second.value});
+    expected = expected.next();
+  }
+  if (entries.empty()) {
+    return fail(Code::kNotFound, fmt::format("the log does not have slot {}", from.raw()));
+  }
+  return entries;
+}
+
+Task<Result<std::vector<Entry>>> MemLogStore::read(Slot from, std::size_t slots_max,
+                                                   ByteCount bytes_max) {
+  runtime::Completion<Result<std::vector<Entry>>> done(*runtime_);
+  runtime_->schedule(runtime_->now() + latency_,
+                     [this, life = life_, done, from, slots_max, bytes_max]() mutable {
+                       if (life == life_) done.set(run_from(from, slots_max, bytes_max));
+                     });
+  Result<std::vector<Entry>> entries = co_await done.wait();
+  co_return entries;
 }
 
 Task<Status> MemLogStore::truncate_before(Slot slot) {
-  std::size_t cut = 0;
-  while (cut + 1 < durable_.size() && durable_[cut].slot < slot) ++cut;
-  durable_.erase(durable_.begin(), durable_.begin() + static_cast<std::ptrdiff_t>(cut));
-  if (!durable_.empty()) truncated_before_ = durable_.front().slot;
+  floor_ = std::max(floor_, slot);
+  slots_.erase(slots_.begin(), slots_.lower_bound(slot));
   co_return Status();
 }
 
-Slot MemLogStore::last_slot() const { return durable_.empty() ? Slot() : durable_.back().slot; }
+Slot MemLogStore::first_slot() const { return slots_.empty() ? Slot() : slots_.begin()->first; }
 
 ByteCount MemLogStore::size_bytes() const {
   ByteCount bytes = 0;
-  for (const Entry& entry : durable_) bytes += kRecordHeaderBytes + entry.bytes.size();
+  for (const auto& [slot, accepted] : slots_) {
+    bytes += kRecordHeaderBytes + accepted.value.bytes->size();
+  }
   return bytes;
+}
+
+void MemLogStore::crash() {
+  ++life_;
+  appending_ = false;
+}
+
+void MemLogStore::wipe() {
+  crash();
+  slots_.clear();
+  state_ = LogState();
+  last_slot_ = Slot();
+  floor_ = Slot();
+  failed_ = false;
 }
 
 }  // namespace cairn::mds::replication

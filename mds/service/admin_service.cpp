@@ -13,9 +13,6 @@ constexpr std::uint32_t kChunksPage = 1024;
 }  // namespace
 
 void AdminService::add_to(rpc::Dispatcher& dispatcher) {
-  dispatcher.add<pb::HelloRequest, pb::HelloReply>(
-      "/cairn.pb.Admin/Hello",
-      [this](pb::HelloRequest request) { return hello(this, std::move(request)); });
   dispatcher.add<pb::AddCsRequest, pb::AddCsReply>(
       "/cairn.pb.Admin/AddCs",
       [this](pb::AddCsRequest request) { return add_cs(this, std::move(request)); });
@@ -46,17 +43,6 @@ Result<pb::InodeRecord> AdminService::resolve(const pb::Target& target) const {
   const kv::Reader& tables = master_.environment().tables;
   if (target.inode() != 0) return state::queries::inode(tables, InodeId::from_raw(target.inode()));
   return state::queries::resolve(tables, target.path());
-}
-
-Task<Result<pb::HelloReply>> AdminService::hello(AdminService* self, pb::HelloRequest request) {
-  CO_TRY_VOID(self->check_cluster(request.cluster()));
-  const master::Settings& settings = self->master_.environment().settings;
-  pb::HelloReply reply;
-  reply.set_cluster_id(settings.cluster_id.raw());
-  reply.set_mds_id(settings.mds_id.raw());
-  reply.set_version(kVersion);
-  reply.set_client_port(self->identity_.address.port + 1U);
-  co_return reply;
 }
 
 Task<Result<pb::AddCsReply>> AdminService::add_cs(AdminService* self, pb::AddCsRequest request) {

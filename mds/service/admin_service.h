@@ -4,34 +4,20 @@
 //           instead.
 #pragma once
 
-#include <functional>
 #include <string>
 
-#include "common/net/stream.h"
 #include "common/rpc/rpc.h"
 #include "mds/master/master.h"
-#include "mds/service/process_usage.h"
+#include "mds/service/members.h"
 #include "proto/admin.pb.h"
 
 namespace cairn::mds::service {
 
-inline constexpr const char* kVersion = "0.1.0";
-
-// Of this MDS, for stat.
-struct Identity {
-  std::string host;
-  net::Address address;  // gRPC door
-  std::string repository;
-  std::function<ProcessUsage()> usage;
-};
-
 class AdminService {
  public:
-  AdminService(master::Master& master, Identity identity)
-      : master_(master), identity_(std::move(identity)) {}
+  AdminService(master::Master& master, Members& members) : master_(master), members_(members) {}
   void add_to(rpc::Dispatcher& dispatcher);
 
-  static Task<Result<pb::HelloReply>> hello(AdminService* self, pb::HelloRequest request);
   static Task<Result<pb::AddCsReply>> add_cs(AdminService* self, pb::AddCsRequest request);
   static Task<Result<pb::StatReply>> stat(AdminService* self, pb::StatRequest request);
   static Task<Result<pb::InfoReply>> info(AdminService* self, pb::InfoRequest request);
@@ -47,7 +33,6 @@ class AdminService {
   Result<pb::InodeRecord> resolve(const pb::Target& target) const;
   // stat.cpp
   Status fill_tables(pb::StatReply* reply) const;
-  void fill_mds(pb::StatReply* reply);
   Status fill_cs(const Census& census, pb::StatReply* reply) const;
   void fill_clients(pb::StatReply* reply) const;
   Status fill_events(pb::StatReply* reply) const;
@@ -61,9 +46,7 @@ class AdminService {
                             std::vector<std::uint64_t>* next_level, pb::SetPolicyReply* total);
 
   master::Master& master_;
-  const Identity identity_;
-  master::RateWindow<1> cpu_;
-  bool cpu_sampled_ = false;
+  Members& members_;
 };
 
 }  // namespace cairn::mds::service

@@ -77,6 +77,7 @@ Task<Result<pb::RegisterCsReply>> ClusterService::register_cs(ClusterService* se
                request.version());
   pb::RegisterCsReply reply;
   reply.set_heartbeat_ms(env.settings.heartbeat / 1ms);
+  self->add_addresses(&reply);
   co_return reply;
 }
 
@@ -102,6 +103,7 @@ Task<Result<pb::HeartbeatReply>> ClusterService::heartbeat(ClusterService* self,
          state::queries::removals(env.tables, NodeId::from_raw(request.cs_id()),
                                   kRemovalsPerHeartbeat));
   for (const pb::PieceRef& piece : removals) *reply.add_remove() = piece;
+  self->add_addresses(&reply);
   co_return reply;
 }
 

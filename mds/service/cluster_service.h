@@ -9,13 +9,15 @@
 
 #include "common/rpc/rpc.h"
 #include "mds/master/master.h"
+#include "mds/service/members.h"
 
 namespace cairn::mds::service {
 
 class ClusterService {
  public:
   static constexpr std::size_t kRemovalsPerHeartbeat = 2000;
-  explicit ClusterService(master::Master& master) : master_(master) {}
+  ClusterService(master::Master& master, const Members& members)
+      : master_(master), members_(members) {}
   void add_to(rpc::Dispatcher& dispatcher);
 
   static Task<Result<pb::RegisterCsReply>> register_cs(ClusterService* self,
@@ -25,7 +27,12 @@ class ClusterService {
 
  private:
   Status check(std::uint64_t cluster_id, std::uint32_t cs_id, std::uint64_t repo_uuid) const;
+  template <class Reply>
+  void add_addresses(Reply* reply) const {
+    for (std::string& address : members_.addresses()) reply->add_mds(std::move(address));
+  }
   master::Master& master_;
+  const Members& members_;
 };
 
 }  // namespace cairn::mds::service

@@ -34,6 +34,27 @@ std::string meaning(const master::ChunkCensus::Count* census, std::uint32_t cs) 
   return text;
 }
 
+void judge_members(pb::StatReply* reply) {
+  int voters = 0;
+  int up = 0;
+  for (const pb::MdsStat& mds : reply->mds()) {
+    if (mds.role() != "voter") continue;
+    ++voters;
+    if (mds.status() == "avail") ++up;
+  }
+  for (const pb::MdsStat& mds : reply->mds()) {
+    if (mds.status() == "avail") continue;
+    const int needed = voters / 2 + 1;
+    std::string text =
+        fmt::format("MDS#{} at {} is {}", mds.id(), mds.address(), mds.status());
+    if (mds.role() == "voter") {
+      text += up == needed ? ": one more lost and the cluster stops"
+                           : fmt::format(": {} of {} are up, {} are needed", up, voters, needed);
+    }
+    reply->add_reasons(std::move(text));
+  }
+}
+
 void judge_chunks(const pb::ChunkStates& states, const master::ChunkCensus::Count& census,
                   pb::StatReply* reply) {
   if (states.offline() != 0) {
@@ -77,6 +98,7 @@ void report_health(const master::CsBoard& board, const master::ChunkCensus::Coun
     }
     reply->add_reasons(text + meaning(census, id));
   }
+  judge_members(reply);
   if (census != nullptr) {
     judge_chunks(census->states, *census, reply);
     failure = census->states.offline() != 0;

@@ -58,12 +58,17 @@ class ServiceTest : public master::MasterTest {
     return wait(AdminService::stat(&admin_, request)).value();
   }
 
-  ClusterService cluster_{*master_};
-  AdminService admin_{*master_,
-                      {.host = "mds-host",
-                       .address = {"10.0.0.1", 2510},
-                       .repository = "/repo",
-                       .usage = process_usage}};
+  Members members_{runtime_,
+                   *log_,
+                   commands_->group(),
+                   {.mds_id = kFirstMdsId,
+                    .host = "mds-host",
+                    .address = {"10.0.0.1", 2510},
+                    .repo_uuid = 1,
+                    .repository = "/repo",
+                    .usage = process_usage}};
+  ClusterService cluster_{*master_, members_};
+  AdminService admin_{*master_, members_};
 };
 
 TEST_F(ServiceTest, GivesTheSameIdToTheSameRepository) {
@@ -196,14 +201,6 @@ TEST_F(ServiceTest, ShowsWhereTheChunksOfAFileAre) {
   EXPECT_EQ(info->chunks(0).pieces(0).address(), "10.1.0.1:1025");
   EXPECT_EQ(info->chunk_states(0), "healthy");
   EXPECT_NE(info->lease().find("exclusive: session"), std::string::npos);
-}
-
-TEST_F(ServiceTest, RefusesTheNameOfAnotherCluster) {
-  pb::HelloRequest request;
-  request.set_cluster("other");
-  EXPECT_EQ(wait(AdminService::hello(&admin_, request)).error().code(), Code::kWrongCluster);
-  request.set_cluster("test");
-  EXPECT_EQ(wait(AdminService::hello(&admin_, request))->client_port(), 2511U);
 }
 
 }  // namespace

@@ -21,12 +21,14 @@ Task<Result<pb::StatReply>> AdminService::stat(AdminService* self, pb::StatReque
     *reply.mutable_chunks() = census->states;
   }
   CO_TRY_VOID(self->fill_tables(&reply));
-  self->fill_mds(&reply);
+  self->members_.fill(&reply);
+  const Instant now = self->master_.environment().runtime.now();
+  reply.set_epoch_uptime_ns(
+      static_cast<std::uint64_t>((now - self->master_.started()).count()));
   CO_TRY_VOID(self->fill_cs(census, &reply));
   self->fill_clients(&reply);
   CO_TRY_VOID(self->fill_events(&reply));
-  report_health(self->master_.cs_board(), census.get(), self->master_.environment().runtime.now(),
-                self->master_.in_grace(), &reply);
+  report_health(self->master_.cs_board(), census.get(), now, self->master_.in_grace(), &reply);
   co_return reply;
 }
 
@@ -42,32 +44,6 @@ Status AdminService::fill_tables(pb::StatReply* reply) const {
   reply->set_file_bytes(counters.file_bytes());
   reply->set_chunk_count(counters.chunks());
   return {};
-}
-
-void AdminService::fill_mds(pb::StatReply* reply) {
-  const master::Environment& env = master_.environment();
-  const Instant now = env.runtime.now();
-  const ProcessUsage usage = identity_.usage ? identity_.usage() : ProcessUsage();
-  // The first question is answered with the average since the start.
-  if (!cpu_sampled_) cpu_.add(master_.started(), {0});
-  cpu_sampled_ = true;
-  cpu_.add(now, {usage.cpu_ns});
-  const auto uptime = static_cast<std::uint64_t>((now - master_.started()).count());
-  pb::MdsStat* mds = reply->add_mds();
-  mds->set_id(env.settings.mds_id.raw());
-  mds->set_master(true);
-  mds->set_status("avail");
-  mds->set_ctime(master_.commit_share());
-  mds->set_commits_per_s(master_.commits_per_s());
-  mds->set_cpu(cpu_.per_second(now, 0) * 1e-9);
-  mds->set_memory_bytes(usage.memory_bytes);
-  mds->set_uptime_ns(uptime);
-  mds->set_host(identity_.host);
-  mds->set_address(identity_.address.to_string());
-  mds->set_applied_slot(master_.applied_slot().raw());
-  mds->set_version(kVersion);
-  mds->set_repository(identity_.repository);
-  reply->set_epoch_uptime_ns(uptime);
 }
 
 Status AdminService::fill_cs(const Census& census, pb::StatReply* reply) const {

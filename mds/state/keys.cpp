@@ -55,6 +55,7 @@ std::optional<std::uint64_t> one_u64(Table table, std::string_view key) {
 }  // namespace
 
 std::string applied() { return all_of(Table::kApplied); }
+std::string group() { return all_of(Table::kGroup); }
 std::string cluster() { return all_of(Table::kCluster); }
 std::string counters() { return all_of(Table::kCounters); }
 std::string inode(InodeId inode) { return with_u64(Table::kInode, inode.raw()); }

@@ -17,7 +17,8 @@
 namespace cairn::mds::state::keys {
 
 enum class Table : char {
-  kApplied = 'A',      // -> slot
+  kApplied = 'A',      // -> slot, time of the newest command
+  kGroup = 'G',        // -> members of the MDS group (paxos::encode_membership)
   kCluster = 'C',      // -> ClusterRecord
   kCounters = 'N',     // -> Counters
   kInode = 'I',        // inode -> InodeRecord
@@ -60,6 +61,7 @@ struct SessionSeq {
 };
 
 std::string applied();
+std::string group();
 std::string cluster();
 std::string counters();
 std::string inode(InodeId inode);

@@ -29,6 +29,7 @@ const SessionId kSession = SessionId::from_raw(7);
 // The bytes are a format: a change here loses every existing cluster.
 TEST(Keys, HaveTheirGoldenBytes) {
   EXPECT_EQ(hex(applied()), "41");
+  EXPECT_EQ(hex(group()), "47");
   EXPECT_EQ(hex(cluster()), "43");
   EXPECT_EQ(hex(counters()), "4e");
   EXPECT_EQ(hex(inode(kInode)), "490000000000000102");

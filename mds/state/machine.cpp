@@ -1,5 +1,7 @@
 #include "mds/state/machine.h"
 
+#include <algorithm>
+
 #include "common/base/crc32c.h"
 #include "mds/state/client_mutation.h"
 #include "mds/state/ops/ops.h"
@@ -8,15 +10,16 @@
 namespace cairn::mds::state {
 namespace {
 
-Status execute(Tables& tables, const pb::Command& command, pb::CommandReply& reply) {
+Status execute(Tables& tables, const pb::Command& command, std::int64_t time_ns,
+               pb::CommandReply& reply) {
   if (!tables.initialised() && command.op_case() != pb::Command::kInitCluster) {
     return fail(Code::kUnavailable, "there is no cluster yet");
   }
   switch (command.op_case()) {
     case pb::Command::kInitCluster:
-      return ops::init_cluster(tables, command.init_cluster(), command.time_ns());
+      return ops::init_cluster(tables, command.init_cluster(), time_ns);
     case pb::Command::kClient:
-      return client_mutation(tables, command.client(), command.time_ns(), reply);
+      return client_mutation(tables, command.client(), time_ns, reply);
     case pb::Command::kGrantLease:
       return ops::grant_lease(tables, command.grant_lease(), reply);
     case pb::Command::kOpenSession:
@@ -34,15 +37,47 @@ Status execute(Tables& tables, const pb::Command& command, pb::CommandReply& rep
     case pb::Command::kPiecesRemoved:
       return ops::pieces_removed(tables, command.pieces_removed());
     case pb::Command::kAddEvent:
-      return ops::add_event(tables, command.add_event(), command.time_ns());
+      return ops::add_event(tables, command.add_event(), time_ns);
     case pb::Command::kBeginRecovery:
       return ops::begin_recovery(tables, command.begin_recovery(), reply);
     case pb::Command::kFinishRecovery:
       return ops::finish_recovery(tables, command.finish_recovery(), reply);
+    case pb::Command::kDigestMark:
+      return {};
     case pb::Command::OP_NOT_SET:
       break;
   }
   return fail(Code::kUnsupported, "the command is empty or of a newer version");
+}
+
+struct AppliedRow {
+  Slot slot;
+  std::int64_t time_ns = 0;
+};
+
+std::string encode_row(const AppliedRow& row) {
+  return keys::encode_number(row.slot.raw()) +
+         keys::encode_number(static_cast<std::uint64_t>(row.time_ns));
+}
+
+Result<AppliedRow> applied_row(const kv::Reader& reader) {
+  TRY(const std::optional<std::string> value, reader.get(keys::applied()));
+  if (!value) return AppliedRow{};
+  const std::string_view bytes = *value;
+  if (bytes.size() != 2 * sizeof(std::uint64_t)) {
+    return rows::corrupt(static_cast<char>(keys::Table::kApplied));
+  }
+  const std::optional<std::uint64_t> slot = keys::decode_number(bytes.substr(0, 8));
+  const std::optional<std::uint64_t> time = keys::decode_number(bytes.substr(8));
+  return AppliedRow{.slot = Slot(*slot), .time_ns = static_cast<std::int64_t>(*time)};
+}
+
+// The row before `slot`, which must be a later one.
+Result<AppliedRow> next_row(Slot slot, const kv::Reader& reader) {
+  TRY(const AppliedRow before, applied_row(reader));
+  if (slot > before.slot) return before;
+  return fail(Code::kInternal, "slot " + std::to_string(slot.raw()) + " was applied before (" +
+                                   std::to_string(before.slot.raw()) + ")");
 }
 
 std::uint32_t crc_of_text(std::string_view text, std::uint32_t seed) {
@@ -53,15 +88,12 @@ std::uint32_t crc_of_text(std::string_view text, std::uint32_t seed) {
 }  // namespace
 
 Result<Applied> Machine::apply(Slot slot, const pb::Command& command, const kv::Reader& reader) {
-  TRY(const Slot before, applied_slot(reader));
-  if (slot <= before) {
-    return fail(Code::kInternal, "slot " + std::to_string(slot.raw()) + " was applied before (" +
-                                     std::to_string(before.raw()) + ")");
-  }
+  TRY(const AppliedRow before, next_row(slot, reader));
   Tables tables(reader);
   TRY_VOID(tables.load());
+  const std::int64_t time_ns = std::max(before.time_ns, command.time_ns());
   Applied applied;
-  const Status done = execute(tables, command, applied.reply);
+  const Status done = execute(tables, command, time_ns, applied.reply);
   if (tables.failure()) return fail(*tables.failure());
   if (!done) {
     tables.discard();
@@ -70,17 +102,33 @@ Result<Applied> Machine::apply(Slot slot, const pb::Command& command, const kv::
     error.set_code(static_cast<std::uint32_t>(done.error().code()));
     error.set_message(done.error().message());
   }
-  tables.put_number(keys::applied(), slot.raw());
+  tables.put_bytes(keys::applied(), encode_row({.slot = slot, .time_ns = time_ns}));
   applied.changes = tables.take();
   return applied;
 }
 
+Result<Applied> Machine::apply_noop(Slot slot, const kv::Reader& reader) {
+  TRY(const AppliedRow before, next_row(slot, reader));
+  Applied applied;
+  applied.changes.put(keys::applied(), encode_row({.slot = slot, .time_ns = before.time_ns}));
+  return applied;
+}
+
+Result<Applied> Machine::apply_group(Slot slot, std::string_view membership,
+                                     const kv::Reader& reader) {
+  TRY(Applied applied, apply_noop(slot, reader));
+  applied.changes.put(keys::group(), std::string(membership));
+  return applied;
+}
+
 Result<Slot> Machine::applied_slot(const kv::Reader& reader) {
-  TRY(const std::optional<std::string> value, reader.get(keys::applied()));
-  if (!value) return Slot(0);
-  const std::optional<std::uint64_t> slot = keys::decode_number(*value);
-  if (!slot) return rows::corrupt(static_cast<char>(keys::Table::kApplied));
-  return Slot(*slot);
+  TRY(const AppliedRow row, applied_row(reader));
+  return row.slot;
+}
+
+Result<std::string> Machine::group(const kv::Reader& reader) {
+  TRY(std::optional<std::string> value, reader.get(keys::group()));
+  return std::move(value).value_or(std::string());
 }
 
 Result<std::uint32_t> Machine::digest(const kv::Reader& reader) {

@@ -2,7 +2,8 @@
 //
 // apply() reads the tables through `reader` (which sees all earlier commands) and returns what the
 // command changes and answers. No clock, no randomness, no memory of its own: replicas that applied
-// the same slots have equal tables. Bad commands change nothing but the stored reply. Tables and
+// the same slots have equal tables. The time of a command counts as that of the newest one before
+// it when it is earlier: masters' clocks differ. Bad commands change nothing but the stored reply. Tables and
 // keys: mds/state/keys.h, docs/formats/mds-tables.md. Rules: docs/protocols/namespace.md.
 //
 // A client's mutation answers CommandReply.client (its `error` says that it was refused; stored and
@@ -50,9 +51,16 @@ class Machine {
  public:
   // Errors: only those of the reader (kCorrupt, kDiskFailed); a refusal is in the reply.
   static Result<Applied> apply(Slot slot, const pb::Command& command, const kv::Reader& reader);
+  // A slot without a command, and one that says who the members of the MDS group are (bytes of the
+  // consensus core, kept as they are).
+  static Result<Applied> apply_noop(Slot slot, const kv::Reader& reader);
+  static Result<Applied> apply_group(Slot slot, std::string_view membership,
+                                     const kv::Reader& reader);
 
   // The slot whose changes the tables have; 0 for empty tables.
   static Result<Slot> applied_slot(const kv::Reader& reader);
+  // What apply_group() was last given; empty when never.
+  static Result<std::string> group(const kv::Reader& reader);
   // CRC32C over all keys and values in order: equal on replicas at equal slots.
   static Result<std::uint32_t> digest(const kv::Reader& reader);
 };

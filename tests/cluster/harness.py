@@ -18,9 +18,18 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "deploy" / "lib"))
+import cluster as demo_cluster  # noqa: E402
+import processes  # noqa: E402
+from errors import DemoError  # noqa: E402
+from networks import OUTSIDE  # noqa: E402
+
 DEMO = ROOT / "deploy" / "demo"
 BIN = ROOT / "build" / "release" / "bin"
 MESSAGE_MAX = 1000
+
+
+FAILURES = (AssertionError, DemoError, OSError, subprocess.TimeoutExpired, ValueError, KeyError)
 
 
 class Skip(Exception):
@@ -70,7 +79,7 @@ class Results:
             self.skipped += 1
             print(f"skip {name}: {reason}", flush=True)
             return False
-        except (AssertionError, OSError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
+        except FAILURES as error:
             self.failed += 1
             print(f"FAIL {name}: {type(error).__name__}: {str(error)[:MESSAGE_MAX]}", flush=True)
             print("".join(traceback.format_tb(error.__traceback__)[-3:]), end="", flush=True)
@@ -84,16 +93,17 @@ class Results:
         return 1 if self.failed else 0
 
 
-class Demo:
-    """A demo cluster in a directory of its own; taken down at the end, whatever happens."""
+class Servers:
+    """A demo cluster in a directory of its own; taken down at the end, whatever happens. One MDS
+    unless the options say otherwise."""
 
     def __init__(self, *options: str, keep: bool = False):
-        self.options = options
+        self.options = options if "--mds" in options else ("--mds", "1", *options)
         self.keep = keep
         self.dir = Path(tempfile.mkdtemp(prefix="cairn-test-"))
         self.environment: dict[str, str] = {}
 
-    def __enter__(self) -> "Demo":
+    def __enter__(self):
         try:
             self.demo("up", "--no-build", "--no-install", *self.options, seconds=300)
             self.read_environment()
@@ -121,10 +131,6 @@ class Demo:
         own = dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
         self.environment = {**os.environ, **own, "PATH": f"{BIN}:{os.environ['PATH']}"}
 
-    @property
-    def mount(self) -> Path:
-        return Path(self.environment["MOUNT"])
-
     def mount_number(self, number: int) -> Path:
         return Path(self.environment["MOUNT" if number == 1 else f"MOUNT{number}"])
 
@@ -151,6 +157,191 @@ class Demo:
     def wait_cs(self, status: str, count: int, seconds: float = 30) -> None:
         wait_until(lambda: sum(cs["status"] == status for cs in self.stat()["cs"]) >= count,
                    seconds, f"{count} chunk servers {status}")
+
+
+class Demo(Servers):
+    @property
+    def mount(self) -> Path:
+        return Path(self.environment["MOUNT"])
+
+
+class Mds:
+    """One MDS of a Cluster. Everything here is done when it returns."""
+
+    def __init__(self, cluster: "Cluster", part: dict):
+        self._cluster = cluster
+        self._part = part
+
+    @property
+    def name(self) -> str:
+        return self._part["name"]
+
+    @property
+    def id(self) -> int:
+        return self._part["id"]
+
+    @property
+    def address(self) -> str:
+        return self._part["address"]
+
+    @property
+    def repository(self) -> Path:
+        return Path(self._part["repo"])
+
+    @property
+    def pid(self) -> int | None:
+        """None: it does not run."""
+        return self._cluster.lib.pid(self._part)
+
+    def log(self) -> str:
+        return (self.repository / "logs" / "log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Returns when it answers; it need not have caught up."""
+        self._cluster.lib.start(self._part)
+
+    def kill(self) -> None:
+        pid, started = self._running()
+        processes.send(pid, started, signal.SIGKILL)
+        check(processes.wait_gone(pid, started, 10), f"{self.name} does not end after kill -9")
+
+    def stop(self, seconds: float = 10) -> None:
+        """By SIGTERM: a master hands over first."""
+        pid, started = self._running()
+        processes.send(pid, started, signal.SIGTERM)
+        check(processes.wait_gone(pid, started, seconds), f"{self.name} does not end on SIGTERM")
+
+    def pause(self) -> None:
+        processes.send(*self._running(), signal.SIGSTOP)
+
+    def resume(self) -> None:
+        processes.send(*self._running(), signal.SIGCONT)
+
+    def _running(self) -> tuple[int, int]:
+        pid = self.pid
+        started = processes.start_time(pid) if pid is not None else None
+        check(started is not None, f"{self.name} does not run")
+        return pid, started
+
+
+class Cluster(Servers):
+    """A group of MDS, chunk servers and mounts. Indexes of MDS and mounts are from 0.
+
+    `networks`: each MDS in a network namespace of its own; cut(), isolate() and heal() need that.
+    """
+
+    def __init__(self, mds: int = 3, cs: int = 4, clients: int = 1, encoding: str = "2+1",
+                 networks: bool = False, keep: bool = False, options: tuple[str, ...] = ()):
+        if networks and (os.geteuid() != 0 or shutil.which("nsenter") is None):
+            raise Skip("network namespaces need root and nsenter")
+        more = ("--mds-networks",) if networks else ()
+        super().__init__("--mds", str(mds), "--cs", str(cs), "--clients", str(clients),
+                         "--encoding", encoding, "--cs-size", "4G", *more, *options, keep=keep)
+        self.lib = demo_cluster.Cluster(self.dir)
+        self.mds: list[Mds] = []
+
+    def __enter__(self):
+        super().__enter__()
+        self.lib.require()
+        self.mds = [Mds(self, self.lib.parts[name]) for name in self.lib.names("mds")]
+        return self
+
+    # ---- the group ----
+
+    def members(self) -> list[dict]:
+        """The "mds" of stat: id, status, master, ... An AssertionError when there is no master."""
+        return self.stat()["mds"]
+
+    def master(self) -> int | None:
+        """Its index; None while none answers."""
+        result = self.cairn("stat", "--json", good=False)
+        if result.returncode != 0:
+            return None
+        masters = [mds["id"] for mds in json.loads(result.stdout)["mds"] if mds["master"]]
+        return self.index_of(masters[0]) if len(masters) == 1 else None
+
+    def index_of(self, mds_id: int) -> int:
+        return next(i for i, mds in enumerate(self.mds) if mds.id == mds_id)
+
+    def wait_master(self, seconds: float = 10, other_than: int | None = None) -> int:
+        def found() -> tuple[int] | None:
+            index = self.master()
+            return None if index is None or index == other_than else (index,)
+        return wait_until(found, seconds, "a master answers")[0]
+
+    def wait_avail(self, seconds: float = 60, count: int | None = None) -> int:
+        """Until all (`count`) MDS are avail voters and one is the master: its index."""
+        wanted = len(self.mds) if count is None else count
+
+        def good() -> tuple[int] | None:
+            result = self.cairn("stat", "--json", good=False)
+            members = json.loads(result.stdout)["mds"] if result.returncode == 0 else []
+            able = [mds for mds in members if mds["status"] == "avail" and
+                    mds.get("role", "voter") == "voter"]
+            masters = [mds["id"] for mds in members if mds["master"]]
+            return (self.index_of(masters[0]),) if len(able) >= wanted and masters else None
+        return wait_until(good, seconds, f"{wanted} MDS avail")[0]
+
+    def add_mds(self) -> Mds:
+        """Made, joined and started; wait_avail() tells when it is a voter."""
+        part = self.lib.new_mds()
+        self.lib.save()
+        self.lib.make_mds(part)
+        self.mds.append(Mds(self, part))
+        return self.mds[-1]
+
+    # ---- mounts ----
+
+    def mount(self, index: int = 0, *options: str) -> Path:
+        """Mounted when it returns, if it was not; one that does not exist yet is made.
+        `options` are for cairn-mount."""
+        name = f"client:{index + 1}"
+        if name not in self.lib.parts:
+            point = self.lib.dir / f"mnt{index + 1}"
+            self.lib.parts[name] = {"name": name, "kind": "client", "mount": str(point),
+                                    "made": True,
+                                    "log": str(self.lib.dir / "logs" / f"client{index + 1}.log")}
+            self.lib.save()
+        part = self.lib.parts[name]
+        if options:
+            part["options"] = list(options)
+        self.lib.start(part)
+        return Path(part["mount"])
+
+    def unmount(self, index: int = 0) -> None:
+        part = self.lib.parts[f"client:{index + 1}"]
+        check(self.lib.stop(part), f"{part['mount']} did not end by itself")
+
+    def mount_log(self, index: int = 0) -> str:
+        return Path(self.lib.parts[f"client:{index + 1}"]["log"]).read_text(errors="replace")
+
+    # ---- faults of the network between MDS; None is everybody who is no MDS ----
+
+    def cut(self, one: int | None, other: int | None) -> None:
+        """Packets between the two are lost, silently."""
+        self.lib.networks.cut(self._end(one), self._end(other))
+
+    def cut_one_way(self, sender: int | None, receiver: int | None) -> None:
+        self.lib.networks.cut_one_way(self._end(sender), self._end(receiver))
+
+    def separate(self, *groups: list[int]) -> None:
+        """MDS of different groups do not hear each other; all still reach clients."""
+        for number, group in enumerate(groups):
+            for later in groups[number + 1:]:
+                for one in group:
+                    for other in later:
+                        self.cut(one, other)
+
+    def isolate(self, index: int) -> None:
+        """From everybody: MDS, chunk servers, clients."""
+        self.lib.networks.isolate(self._end(index))
+
+    def heal(self) -> None:
+        self.lib.networks.heal()
+
+    def _end(self, index: int | None) -> str:
+        check(self.lib.networks is not None, "Cluster(networks=True) is needed")
+        return OUTSIDE if index is None else self.mds[index].name
 
 
 def digest(path: Path) -> str:
@@ -213,7 +404,7 @@ def main(results: Results, body, mounts: bool = True) -> None:
     except Skip as reason:
         results.skipped += 1
         print(f"skip everything: {reason}", flush=True)
-    except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+    except (AssertionError, DemoError, OSError, subprocess.TimeoutExpired) as error:
         results.failed += 1
         print(f"FAIL cluster: {error}", flush=True)
     sys.exit(results.end())

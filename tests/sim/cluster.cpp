@@ -3,20 +3,13 @@
 #include <cstdlib>
 
 #include "chunkserver/chunk_server.h"
-#include "mds/master/master.h"
-#include "mds/service/admin_service.h"
-#include "mds/service/cluster_service.h"
 
 namespace cairn::sim {
 
 namespace {
 
-constexpr const char* kCluster = "sim";
-constexpr const char* kMdsHost = "mds";
-const ClusterId kClusterId = ClusterId::from_raw(77);
-
-net::Credentials credentials() { return {.cluster = kCluster, .key = "k"}; }
-net::Address session_door() { return {.host = "10.0.0.1", .port = 2511}; }
+// What an MDS that is silent may cost a chunk server before the next one is asked.
+constexpr Duration kMdsAttempt = 800ms;
 
 // Prints to stderr with CAIRN_SIM_LOG=1: the first thing one wants of a failing seed.
 class SimLog final : public observe::Log {
@@ -36,39 +29,13 @@ class SimLog final : public observe::Log {
 
 }  // namespace
 
-struct SimCluster::MdsLife {
-  MdsLife(SimWorld& world, SimFabric& fabric, observe::Log& log, kv::MemKv& tables,
-          mds::replication::LogStore& store, mds::master::Master::Options options, SimRuntime& rt)
-      : runtime(rt),
-        network(fabric, rt, kMdsHost),
-        tasks(rt),
-        master(rt, network, log, tables, store, std::move(options)),
-        cluster(master),
-        admin(master,
-              {.host = kMdsHost, .address = {"10.0.0.1", 2510}, .repository = "/sim", .usage = [] {
-                 return mds::service::ProcessUsage();
-               }}) {
-    (void)world;
-    cluster.add_to(dispatcher);
-    admin.add_to(dispatcher);
-  }
-  SimRuntime& runtime;
-  SimNetwork network;
-  runtime::TaskGroup tasks;
-  rpc::Dispatcher dispatcher;
-  mds::master::Master master;
-  mds::service::ClusterService cluster;
-  mds::service::AdminService admin;
-  std::unique_ptr<net::Listener> listener;
-};
-
 struct SimCluster::CsLife {
   CsLife(SimFabric& fabric, SimRuntime& rt, std::string host)
       : runtime(rt), network(fabric, rt, std::move(host)), tasks(rt) {}
   SimRuntime& runtime;
   SimNetwork network;
   runtime::TaskGroup tasks;
-  std::unique_ptr<rpc::Caller> mds;
+  std::unique_ptr<rpc::MultiCaller> mds;
   std::unique_ptr<chunkserver::ChunkServer> server;
   bool serving = false;
 };
@@ -106,20 +73,6 @@ Task<void> mark_done(Task<void> task, bool* done) {
   *done = true;
 }
 
-template <class Stoppable>
-Task<void> stop_status(Stoppable* object) {
-  Status status = co_await object->stop();
-  CHECK(status.has_value());
-}
-
-void start_master(mds::master::Master* master) {
-  const Status status = master->start();
-  if (!status.has_value()) {
-    std::fprintf(stderr, "the MDS cannot start: %s\n", status.error().to_string().c_str());
-    std::abort();
-  }
-}
-
 std::string client_host(unsigned index) { return "client" + std::to_string(index); }
 
 }  // namespace
@@ -128,9 +81,10 @@ SimCluster::SimCluster(SimWorld& world, Options options)
     : world_(world),
       options_(options),
       fabric_(world),
+      control_(fabric_),
+      peer_net_(world, fabric_),
       admin_runtime_(world.make_runtime()),
-      log_(std::make_unique<SimLog>(world)),
-      store_(admin_runtime_, 80us) {
+      log_(std::make_unique<SimLog>(world)) {
   for (unsigned i = 0; i < options_.chunk_servers; ++i) {
     chunk_servers_.push_back(std::make_unique<CsNode>(i, options_.disk_bytes));
   }
@@ -138,54 +92,27 @@ SimCluster::SimCluster(SimWorld& world, Options options)
 
 SimCluster::~SimCluster() = default;
 
-void SimCluster::start_mds() {
-  CHECK(mds_ == nullptr);
-  SimRuntime& runtime = world_.make_runtime();
-  store_.attach(runtime);
-  mds::master::Master::Options options;
-  options.settings.cluster = kCluster;
-  options.settings.cluster_id = kClusterId;
-  options.settings.credentials = credentials();
-  options.settings.lease = options_.lease;
-  mds_ = std::make_shared<MdsLife>(world_, fabric_, *log_, tables_, store_, std::move(options),
-                                   runtime);
-  start_master(&mds_->master);
-  mds::master::Master* master = &mds_->master;
-  auto listener = mds_->network.listen(
-      session_door(),
-      [master](std::unique_ptr<net::Stream> stream) { master->accept(std::move(stream)); });
-  CHECK(listener.has_value());
-  mds_->listener = std::move(*listener);
-  control_.open("mds", {&runtime, &mds_->dispatcher, &mds_->tasks});
-}
-
-void SimCluster::kill_mds() {
-  CHECK(mds_ != nullptr);
-  control_.close("mds");
-  mds_->runtime.kill();
-  fabric_.host_died(kMdsHost);
-  store_.crash();
-  tables_.crash();
-  SimWorld::bury(std::exchange(mds_, nullptr));
-}
-
 void SimCluster::start_cs(unsigned index) {
   CsNode& node = *chunk_servers_[index];
   CHECK(node.life == nullptr);
   SimRuntime& runtime = world_.make_runtime();
   auto life = std::make_shared<CsLife>(fabric_, runtime, node.host);
   node.life = life;
-  life->mds = control_.caller(runtime, "mds");
+  life->mds =
+      mds_caller(runtime, node.host, {.resend = rpc::Resend::kIdempotent, .attempt = kMdsAttempt});
   chunkserver::ChunkServerOptions options;
-  options.repository.cluster = kCluster;
-  options.repository.cluster_id = kClusterId;
+  options.repository.cluster = kSimCluster;
+  options.repository.cluster_id = kSimClusterId;
   options.repository.cs_id = NodeId::from_raw(node.id);
   options.repository.repo_uuid = 1000 + node.id;
   options.repository.host_id = HostId::from_raw(node.id);
   options.repository.host = node.host;
   options.repository.address = node.address;
-  options.credentials = credentials();
+  options.credentials = sim_credentials();
   options.version = "sim";
+  options.on_mds_members = [mds = life->mds.get()](const std::vector<std::string>& members) {
+    mds->learn(members);
+  };
   options.store.journal_bytes = 1_MiB;
   options.store.grow_bytes = 16_MiB;
   life->server = std::make_unique<chunkserver::ChunkServer>(runtime, life->network, *life->mds,
@@ -227,8 +154,10 @@ client::FileSystem& SimCluster::start_client(unsigned index) {
   SimRuntime& runtime = world_.make_runtime();
   auto life = std::make_shared<ClientLife>(fabric_, runtime, client_host(index));
   client::Options options;
-  options.masters = {session_door()};
-  options.credentials = credentials();
+  for (const std::unique_ptr<SimMds>& node : mds_) {
+    if (!node->removed()) options.masters.push_back(SimMds::session_door_of(node->index()));
+  }
+  options.credentials = sim_credentials();
   options.host_id = HostId::from_raw(900 + index);
   options.host = client_host(index);
   options.process = "process " + std::to_string(world_.prng().next());
@@ -265,37 +194,11 @@ bool SimCluster::run(unsigned client_index, Task<void> task, Duration limit) {
   return world_.run_until([&] { return *done; }, limit);
 }
 
-template <class Request, class Reply>
-Result<Reply> SimCluster::ask_mds(const std::string& method, Request request) {
-  std::unique_ptr<rpc::Caller> caller = control_.caller(admin_runtime_, "mds");
-  std::optional<Result<Reply>> answer;
-  struct Asker {
-    static Task<void> run(rpc::Caller* to, std::string name, Request what, Deadline deadline,
-                          std::optional<Result<Reply>>* into) {
-      Result<Reply> reply =
-          co_await rpc::call<Reply, Request>(*to, std::move(name), std::move(what), deadline);
-      into->emplace(std::move(reply));
-    }
-  };
-  runtime::TaskGroup group(admin_runtime_);
-  group.spawn(
-      Asker::run(caller.get(), method, std::move(request), admin_runtime_.after(10s), &answer));
-  world_.run_until([&] { return group.running() == 0; }, 20s);
-  CHECK(answer.has_value());
-  return std::move(*answer);
-}
-
 bool SimCluster::add_chunk_servers() {
   for (unsigned i = 0; i < options_.chunk_servers; ++i) {
-    pb::AddCsRequest request;
-    request.set_cluster(kCluster);
-    request.set_repo_uuid(1000 + kFirstCsId.raw() + i);
-    request.set_host_id(kFirstCsId.raw() + i);
-    request.set_host(chunk_servers_[i]->host);
-    const Result<pb::AddCsReply> reply =
-        ask_mds<pb::AddCsRequest, pb::AddCsReply>("/cairn.pb.Admin/AddCs", request);
-    if (!reply.has_value()) return false;
-    chunk_servers_[i]->id = reply->cs_id();
+    const Result<std::uint32_t> id = register_cs(i, chunk_servers_[i]->host);
+    if (!id.has_value()) return false;
+    chunk_servers_[i]->id = *id;
     start_cs(i);
   }
   return world_.run_until(
@@ -305,23 +208,6 @@ bool SimCluster::add_chunk_servers() {
         });
       },
       30s);
-}
-
-bool SimCluster::set_root_policy() {
-  pb::SetPolicyRequest request;
-  request.mutable_target()->set_path("/");
-  pb::Encoding* encoding = request.mutable_policy()->mutable_encoding();
-  encoding->set_data(options_.data);
-  encoding->set_parity(options_.parity);
-  encoding->set_min(options_.min);
-  return ask_mds<pb::SetPolicyRequest, pb::SetPolicyReply>("/cairn.pb.Admin/SetPolicy", request)
-      .has_value();
-}
-
-bool SimCluster::bring_up() {
-  start_mds();
-  world_.run_for(100ms);
-  return add_chunk_servers() && set_root_policy();
 }
 
 void SimCluster::take_down() {
@@ -343,12 +229,14 @@ void SimCluster::take_down() {
   for (const auto& node : chunk_servers_) {
     if (node->life != nullptr && node->life->serving) group.spawn(Ender::cs(node->life.get()));
   }
-  if (mds_ != nullptr) {
-    control_.close("mds");
-    mds_->listener->close();
-    group.spawn(stop_status(&mds_->master));
-  }
   CHECK(world_.run_until([&] { return group.running() == 0; }, 120s));
+  // One after the other: each hands over to the next.
+  for (const std::unique_ptr<SimMds>& node : mds_) {
+    if (!node->runs()) continue;
+    group.spawn(node->stop());
+    CHECK(world_.run_until([&] { return group.running() == 0; }, 120s));
+    node->end();
+  }
   world_.run_for(1s);
 }
 

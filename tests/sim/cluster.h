@@ -1,7 +1,6 @@
-// SimCluster: a whole Cairn in one thread: one MDS, some chunk servers, clients. The production
-// objects of all
-// daemons over SimRuntime, SimNetwork, SimDisk, MemKv and MemLogStore. Every node can be killed and
-// started again.
+// SimCluster: a whole Cairn in one thread: a group of MDS, some chunk servers, clients. The
+// production objects of all daemons over SimRuntime, SimNetwork, SimPeers, SimDisk, MemVault and
+// MemLogStore. Every node can be killed and started again; MDS can be paused, wiped, removed, added.
 #pragma once
 
 #include <memory>
@@ -11,21 +10,27 @@
 #include "chunkserver/io/sim_disk.h"
 #include "client/core/file_system.h"
 #include "common/kv/mem_kv.h"
-#include "mds/replication/log_store.h"
-#include "tests/sim/sim_network.h"
-#include "tests/sim/sim_rpc.h"
+#include "common/rpc/multi_caller.h"
+#include "tests/sim/sim_mds.h"
 
 namespace cairn::sim {
 
 class SimCluster {
  public:
   struct Options {
+    unsigned mds = 3;
     unsigned chunk_servers = 6;
     std::uint32_t data = 4;
     std::uint32_t parity = 2;
     std::uint32_t min = 5;
     ByteCount disk_bytes = 512_MiB;
     Duration lease = 5s;
+    // Small, so that members that were away need a snapshot.
+    mds::replication::Applier::Options mds_tables = {.flush_every_bytes = 64_KiB,
+                                                     .keep_slots = 300};
+    // Clocks of MDS run up to this much faster or slower. The lease of the master allows 11 % between
+    // two of them.
+    std::int64_t drift_ppm_max = 30'000;
   };
   SimCluster(SimWorld& world, Options options);
   ~SimCluster();
@@ -35,9 +40,21 @@ class SimCluster {
   // Ends everything in order, as SIGTERM would.
   void take_down();
 
-  void start_mds();
-  void kill_mds();
-  bool mds_runs() const { return mds_ != nullptr; }
+  // All that ever were; indices stay.
+  std::size_t mds_count() const { return mds_.size(); }
+  SimMds& mds(std::size_t index) { return *mds_[index]; }
+  // The one that serves; nullptr: none.
+  SimMds* master();
+  // A new member, or one less. The tasks of the admin tool: false when the group refused, or did not
+  // answer for long.
+  Task<bool> add_mds();
+  Task<bool> remove_mds(std::size_t index);
+  // An MDS ended by itself, and not because it was removed: "" or why.
+  const std::string& mds_failure() const { return mds_failure_; }
+  // All members run, vote, and have applied the same slots; the world runs until then.
+  bool converge(Duration limit);
+  // As the admin tool's check-mds: "" when all members have the same tables.
+  std::string check_mds();
 
   void start_cs(unsigned index);
   // kill -9: what was written to the drive stays. `power`: unflushed sectors are lost or torn as
@@ -52,31 +69,40 @@ class SimCluster {
   SimRuntime& client_runtime(unsigned index);
 
   SimFabric& fabric() { return fabric_; }
-  const kv::MemKv& tables() const { return tables_; }
+  SimPeerNet& peer_net() { return peer_net_; }
+  // Of whoever tests: nemeses, admin tool.
+  SimRuntime& admin_runtime() { return admin_runtime_; }
   // Runs one task on a client's runtime until it ends; false when `limit` of virtual time passed.
   bool run(unsigned client_index, Task<void> task, Duration limit);
   const Options& options() const { return options_; }
 
  private:
-  struct MdsLife;
   struct CsLife;
   struct ClientLife;
   struct CsNode;
 
+  bool add_group();
   bool add_chunk_servers();
+  Result<std::uint32_t> register_cs(unsigned index, const std::string& host);
   bool set_root_policy();
+  bool converged();
+  SimMds& new_mds(NodeId id, bool founder, std::map<NodeId, net::Address> peers);
+  void mds_ended(SimMds* node, const Error& error);
+  std::vector<net::Address> mds_addresses() const;
+  std::unique_ptr<rpc::MultiCaller> mds_caller(SimRuntime& from, const std::string& host,
+                                               rpc::MultiCaller::Options options);
   template <class Request, class Reply>
-  Result<Reply> ask_mds(const std::string& method, Request request);
+  Result<Reply> ask_mds(const std::string& method, Request request, Duration limit);
 
   SimWorld& world_;
   const Options options_;
   SimFabric fabric_;
   SimControlPlane control_;
+  SimPeerNet peer_net_;
   SimRuntime& admin_runtime_;
   std::unique_ptr<observe::Log> log_;
-  kv::MemKv tables_;
-  mds::replication::MemLogStore store_;
-  std::shared_ptr<MdsLife> mds_;
+  std::vector<std::unique_ptr<SimMds>> mds_;
+  std::string mds_failure_;
   std::vector<std::unique_ptr<CsNode>> chunk_servers_;
   std::vector<std::shared_ptr<ClientLife>> clients_;
 };

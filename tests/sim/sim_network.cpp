@@ -115,14 +115,16 @@ class SimListener final : public net::Listener {
   bool open_ = true;
 };
 
-bool SimFabric::is_cut(const std::string& a, const std::string& b) const {
-  return cuts_.contains({std::min(a, b), std::max(a, b)});
+void SimFabric::cut_one_way(const std::string& from, const std::string& to) {
+  cuts_.insert({from, to});
 }
 void SimFabric::cut(const std::string& a, const std::string& b) {
-  cuts_.insert({std::min(a, b), std::max(a, b)});
+  cut_one_way(a, b);
+  cut_one_way(b, a);
 }
 void SimFabric::heal(const std::string& a, const std::string& b) {
-  cuts_.erase({std::min(a, b), std::max(a, b)});
+  cuts_.erase({a, b});
+  cuts_.erase({b, a});
   for (const std::weak_ptr<Link>& weak : links_) {
     const std::shared_ptr<Link> link = weak.lock();
     if (link == nullptr) continue;
@@ -166,13 +168,14 @@ void SimFabric::host_died(const std::string& host) {
 // Plans the arrival of what is on the wire. One delivery at a time keeps the order.
 void SimFabric::deliver(std::shared_ptr<Link> link, int direction) {
   Pipe& pipe = *link->pipes[direction];
-  if (pipe.delivery_planned || is_cut(link->hosts[0], link->hosts[1])) return;
+  if (pipe.delivery_planned) return;
+  if (!passes(link->hosts[direction], link->hosts[1 - direction])) return;
   if (pipe.wire.empty() && !pipe.ended) return;
   pipe.delivery_planned = true;
   pipe.reader->schedule(pipe.reader->now() + draw_delay(), [this, link, direction] {
     Pipe& arriving = *link->pipes[direction];
     arriving.delivery_planned = false;
-    if (is_cut(link->hosts[0], link->hosts[1])) return;
+    if (!passes(link->hosts[direction], link->hosts[1 - direction])) return;
     while (!arriving.wire.empty()) {
       const std::vector<std::byte> bytes = std::move(arriving.wire.front());
       arriving.wire.pop_front();
@@ -186,7 +189,8 @@ void SimFabric::deliver(std::shared_ptr<Link> link, int direction) {
 Task<Result<std::unique_ptr<net::Stream>>> SimNetwork::connect(net::Address to, Deadline deadline) {
   while (true) {
     const auto it = fabric_.listeners_.find(to);
-    const bool cut = it != fabric_.listeners_.end() && fabric_.is_cut(host_, it->second.host);
+    const bool cut = it != fabric_.listeners_.end() && !(fabric_.passes(host_, it->second.host) &&
+                                                         fabric_.passes(it->second.host, host_));
     if (!cut) break;
     if (runtime_.now() >= deadline)
       co_return fail(Code::kTimeout, "simulated cut to " + to.to_string());

@@ -26,14 +26,19 @@ class SimFabric {
  public:
   explicit SimFabric(SimWorld& world) : world_(world) {}
 
-  // Messages between the hosts stop (both ways) until heal(). Streams stay open.
+  // Messages between the hosts stop (both ways, or one) until heal(). Streams stay open.
   void cut(const std::string& a, const std::string& b);
+  void cut_one_way(const std::string& from, const std::string& to);
   void heal(const std::string& a, const std::string& b);
   void heal_all();
   // The process on `host` died: its listeners vanish, its peers see a reset.
   void host_died(const std::string& host);
   // Delay of one delivery: uniform in [low, high].
   void set_delay(Duration low, Duration high);
+  Duration draw_delay();
+  bool passes(const std::string& from, const std::string& to) const {
+    return !cuts_.contains({from, to});
+  }
 
  private:
   friend class SimNetwork;
@@ -47,15 +52,13 @@ class SimFabric {
     std::string host;
   };
 
-  bool is_cut(const std::string& a, const std::string& b) const;
-  Duration draw_delay();
   void deliver(std::shared_ptr<Link> link, int direction);
 
   SimWorld& world_;
   Duration delay_low_ = 20us;
   Duration delay_high_ = 200us;
   std::map<net::Address, Endpoint> listeners_;
-  std::set<std::pair<std::string, std::string>> cuts_;
+  std::set<std::pair<std::string, std::string>> cuts_;  // from, to
   std::vector<std::weak_ptr<Link>> links_;
 };
 

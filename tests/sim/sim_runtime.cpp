@@ -19,7 +19,43 @@ Graveyard& graveyard() {
 
 }  // namespace
 
-Instant SimRuntime::now() const { return world_.now_; }
+namespace {
+constexpr std::int64_t kMillion = 1'000'000;
+// a * ppm / 1'000'000 without overflow.
+constexpr std::int64_t scaled(std::int64_t a, std::int64_t ppm, std::int64_t unit) {
+  return a / unit * ppm + a % unit * ppm / unit;
+}
+}  // namespace
+
+Instant SimRuntime::now() const {
+  const std::int64_t world = world_.now_.nanos();
+  return Instant::from_nanos(world + scaled(world, drift_ppm_, kMillion));
+}
+
+Instant SimRuntime::world_time(Instant local) const {
+  if (drift_ppm_ == 0) return local;
+  const std::int64_t nanos = local.nanos();
+  // Rounded up: a timer is never early.
+  return Instant::from_nanos(nanos - scaled(nanos, drift_ppm_, kMillion + drift_ppm_) + 2);
+}
+
+void SimRuntime::kill() {
+  alive_ = false;
+  for (Parked& parked : parked_) graveyard().callbacks.push_back(std::move(parked.callback));
+  parked_.clear();
+}
+
+void SimRuntime::resume() {
+  paused_ = false;
+  Instant at = world_.now_;
+  for (Parked& parked : parked_) {
+    world_.events_.emplace(SimWorld::Key(at, parked.timer),
+                           SimWorld::Event{this, std::move(parked.callback)});
+    world_.due_.emplace(parked.timer, at);
+    at = at + Duration(1);  // in their order
+  }
+  parked_.clear();
+}
 
 WallTime SimRuntime::wall_now() const {
   constexpr std::int64_t kStart = 1'700'000'000'000'000'000;
@@ -33,12 +69,15 @@ void SimRuntime::post(runtime::Callback callback) {
 }
 
 runtime::TimerId SimRuntime::schedule(Instant at, runtime::Callback callback) {
-  return world_.add(this, std::max(at, world_.now_), std::move(callback));
+  return world_.add(this, std::max(world_time(at), world_.now_), std::move(callback));
 }
 
 void SimRuntime::cancel(runtime::TimerId timer) {
   const auto it = world_.due_.find(timer);
-  if (it == world_.due_.end()) return;
+  if (it == world_.due_.end()) {
+    std::erase_if(parked_, [timer](const Parked& parked) { return parked.timer == timer; });
+    return;
+  }
   world_.events_.erase({it->second, timer});
   world_.due_.erase(it);
 }
@@ -54,8 +93,8 @@ void SimWorld::bury(std::shared_ptr<void> remains) {
   graveyard().remains.push_back(std::move(remains));
 }
 
-SimRuntime& SimWorld::make_runtime() {
-  runtimes_.push_back(std::make_unique<SimRuntime>(*this));
+SimRuntime& SimWorld::make_runtime(std::int64_t drift_ppm) {
+  runtimes_.push_back(std::make_unique<SimRuntime>(*this, drift_ppm));
   return *runtimes_.back();
 }
 
@@ -81,6 +120,10 @@ bool SimWorld::step() {
   now_ = key.first;
   if (!event.owner->alive()) {
     graveyard().callbacks.push_back(std::move(event.callback));
+    return true;
+  }
+  if (event.owner->paused_) {
+    event.owner->parked_.push_back({key.second, std::move(event.callback)});
     return true;
   }
   ++events_run_;

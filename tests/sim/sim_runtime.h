@@ -3,8 +3,8 @@
 // SimWorld owns the event heap, ordered by (time, sequence): the same seed gives the same run.
 // SimRuntime is the Runtime of one node's one life. kill() ends that life at once, as kill -9 does:
 // nothing of it runs again. Its objects and callbacks (and with them the frames of its tasks) go to
-// a
-// graveyard that is never emptied: nobody unwinds a killed process.
+// a graveyard that is never emptied: nobody unwinds a killed process. pause() is SIGSTOP: what is
+// due waits until resume(). Its clock may run faster or slower than the world's.
 #pragma once
 
 #include <map>
@@ -20,7 +20,8 @@ class SimWorld;
 
 class SimRuntime final : public runtime::Runtime {
  public:
-  explicit SimRuntime(SimWorld& world) : world_(world) {}
+  // The clock gains `drift_ppm` millionths.
+  SimRuntime(SimWorld& world, std::int64_t drift_ppm) : world_(world), drift_ppm_(drift_ppm) {}
 
   Instant now() const override;
   WallTime wall_now() const override;
@@ -29,13 +30,27 @@ class SimRuntime final : public runtime::Runtime {
   runtime::TimerId schedule(Instant at, runtime::Callback callback) override;
   void cancel(runtime::TimerId timer) override;
 
-  void kill() { alive_ = false; }
+  void kill();
   bool alive() const { return alive_; }
+  void pause() { paused_ = true; }
+  void resume();
+  bool paused() const { return paused_; }
   SimWorld& world() { return world_; }
 
  private:
+  friend class SimWorld;
+  struct Parked {
+    runtime::TimerId timer;
+    runtime::Callback callback;
+  };
+  // When this clock shows `local`.
+  Instant world_time(Instant local) const;
+
   SimWorld& world_;
+  const std::int64_t drift_ppm_;
   bool alive_ = true;
+  bool paused_ = false;
+  std::vector<Parked> parked_;  // what was due meanwhile, in order
 };
 
 class SimWorld {
@@ -48,7 +63,7 @@ class SimWorld {
   Instant now() const { return now_; }
   Prng& prng() { return prng_; }
   // A runtime lives as long as the world: dead ones stay in the graveyard.
-  SimRuntime& make_runtime();
+  SimRuntime& make_runtime(std::int64_t drift_ppm = 0);
   // Keeps what a killed node leaves behind; its destructors never run.
   static void bury(std::shared_ptr<void> remains);
 

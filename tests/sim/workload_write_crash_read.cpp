@@ -1,94 +1,16 @@
 #include "tests/sim/workload_write_crash_read.h"
 
-#include "tests/sim/cluster.h"
 #include "tests/sim/file_model.h"
+#include "tests/sim/nemesis.h"
 
 namespace cairn::sim {
 
 namespace {
 
 constexpr Duration kOperationLimit = 300s;
+constexpr Duration kConvergeLimit = 60s;
 constexpr unsigned kFiles = 3;
 constexpr std::uint64_t kFileBytesMax = 6_MiB;
-
-// Breaks things at random and mends them soon.
-class Nemesis {
- public:
-  Nemesis(SimWorld& world, SimCluster& cluster)
-      : world_(world), cluster_(cluster), runtime_(world.make_runtime()) {}
-
-  void start() {
-    running_ = true;
-    plan_next();
-  }
-  // No new faults; everything that is broken is mended.
-  void stop() {
-    running_ = false;
-    cluster_.fabric().heal_all();
-    if (!cluster_.mds_runs()) cluster_.start_mds();
-    for (unsigned i = 0; i < cluster_.options().chunk_servers; ++i) {
-      if (!cluster_.cs_runs(i)) cluster_.start_cs(i);
-    }
-  }
-  std::uint64_t faults() const { return faults_; }
-
- private:
-  void plan_next() {
-    const auto pause =
-        std::chrono::milliseconds(static_cast<std::int64_t>(world_.prng().between(20, 1500)));
-    runtime_.schedule(runtime_.now() + pause, [this] {
-      if (!running_) return;
-      strike();
-      plan_next();
-    });
-  }
-  Duration outage() {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(world_.prng().between(1, 2500)));
-  }
-  void strike() {
-    const std::uint64_t kind = world_.prng().below(10);
-    if (kind < 6) {
-      strike_cs();
-    } else if (kind < 8) {
-      strike_mds();
-    } else {
-      strike_link();
-    }
-  }
-  void strike_cs() {
-    const unsigned index =
-        static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers));
-    if (!cluster_.cs_runs(index)) return;
-    ++faults_;
-    cluster_.kill_cs(index, world_.prng().chance(500));
-    runtime_.schedule(runtime_.now() + outage(), [this, index] {
-      if (!cluster_.cs_runs(index)) cluster_.start_cs(index);
-    });
-  }
-  void strike_mds() {
-    if (!cluster_.mds_runs()) return;
-    ++faults_;
-    cluster_.kill_mds();
-    runtime_.schedule(runtime_.now() + outage(), [this] {
-      if (!cluster_.mds_runs()) cluster_.start_mds();
-    });
-  }
-  void strike_link() {
-    const unsigned index =
-        static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers));
-    const std::string host = "cs" + std::to_string(index);
-    ++faults_;
-    cluster_.fabric().cut("client0", host);
-    runtime_.schedule(runtime_.now() + outage(),
-                      [this, host] { cluster_.fabric().heal("client0", host); });
-  }
-
-  SimWorld& world_;
-  SimCluster& cluster_;
-  SimRuntime& runtime_;
-  bool running_ = false;
-  std::uint64_t faults_ = 0;
-};
 
 // The tasks of the workload; results go through pointers that outlive the client.
 struct Steps {
@@ -153,7 +75,7 @@ struct Steps {
 class Workload {
  public:
   explicit Workload(std::uint64_t seed)
-      : world_(seed), cluster_(world_, {}), nemesis_(world_, cluster_) {}
+      : world_(seed), cluster_(world_, draw_options(world_.prng())), nemesis_(world_, cluster_) {}
 
   RunReport run() {
     if (!cluster_.bring_up()) return finish("the cluster did not come up");
@@ -162,6 +84,7 @@ class Workload {
     const std::uint64_t steps = world_.prng().between(20, 60);
     for (std::uint64_t i = 0; i < steps && failure_.empty(); ++i) step();
     nemesis_.stop();
+    if (failure_.empty()) check_group();
     if (failure_.empty()) verify_all("at the end, by the writer");
     if (failure_.empty()) remount_after_kill();
     if (failure_.empty()) cluster_.take_down();
@@ -173,6 +96,24 @@ class Workload {
     InodeId inode;
     FileModel model;
   };
+
+  static SimCluster::Options draw_options(Prng& prng) {
+    constexpr unsigned kGroups[] = {1, 3, 3, 3, 5};
+    SimCluster::Options options;
+    options.mds = kGroups[prng.below(std::size(kGroups))];
+    options.mds_tables.keep_slots = prng.between(20, 2000);
+    options.mds_tables.flush_every_bytes = prng.between(4_KiB, 256_KiB);
+    return options;
+  }
+
+  // No fault is left: all members are in step soon, and have the same.
+  void check_group() {
+    if (!nemesis_.failure().empty()) return fail_run(nemesis_.failure());
+    if (!cluster_.converge(kConvergeLimit)) return fail_run("the MDS do not come into step");
+    std::string wrong = nemesis_.checker().check_contents();
+    if (wrong.empty()) wrong = cluster_.check_mds();
+    if (!wrong.empty()) fail_run(wrong);
+  }
 
   RunReport finish(const std::string& failure) {
     if (failure.empty())
@@ -240,6 +181,7 @@ class Workload {
     const auto pause =
         std::chrono::milliseconds(static_cast<std::int64_t>(world_.prng().below(400)));
     world_.run_for(pause);
+    if (!nemesis_.failure().empty()) fail_run(nemesis_.failure());
   }
 
   void write_something(client::FileSystem* fs, File& file) {

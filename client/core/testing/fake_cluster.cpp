@@ -10,7 +10,7 @@ namespace {
 constexpr Duration kLease = 10s;
 }
 
-FakeCluster::FakeCluster(Shape made, std::uint64_t seed, unsigned spare)
+FakeCluster::FakeCluster(Shape made, std::uint64_t seed, unsigned spare, unsigned mds)
     : world(seed),
       runtime(world.make_runtime()),
       network(runtime),
@@ -24,10 +24,11 @@ FakeCluster::FakeCluster(Shape made, std::uint64_t seed, unsigned spare)
   }
   const net::Address door{"10.0.0.1", 2511};
   master = std::make_unique<FakeMaster>(runtime, network, door, shape, addresses, kLease);
+  for (unsigned i = 1; i < mds; ++i) master->add_peer({"10.0.0." + std::to_string(i + 1), 2511});
 }
 
 FakeCluster::~FakeCluster() {
-  master->close();
+  master->close_all();
   for (const auto& one : cs) one->close();
   world.run_for(20s);
 }

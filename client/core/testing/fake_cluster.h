@@ -38,6 +38,8 @@ class FakeServer {
   virtual ~FakeServer() = default;
   void close();
   const net::Address& address() const { return address_; }
+  runtime::Runtime& runtime() { return runtime_; }
+  net::MemNetwork& network() { return network_; }
   runtime::TaskGroup& tasks() { return tasks_; }
 
  protected:
@@ -89,10 +91,52 @@ class FakeCs final : public FakeServer {
   Result<net::Payload> read(const pb::Read& ask);
 };
 
+class FakeMaster;
+
+// One more MDS of the group.
+class FakePeer final : public FakeServer {
+ public:
+  FakePeer(FakeMaster& group, std::size_t index, net::Address at);
+  void open() { listen(); }
+  using FakeServer::channel;
+
+ private:
+  Task<Result<net::Payload>> serve(std::uint64_t connection, std::uint16_t op,
+                                   net::Payload request) override;
+  FakeMaster& group_;
+  const std::size_t index_;
+};
+
+// A group of MDS: this one, number 0, and its peers. What the log would replicate is here once;
+// what is a master's memory is forgotten by elect().
 class FakeMaster final : public FakeServer {
  public:
   FakeMaster(runtime::Runtime& runtime, net::MemNetwork& network, net::Address at, Shape shape,
              std::vector<net::Address> chunk_servers, Duration lease);
+
+  static constexpr std::size_t kNobody = 99;
+  // `at`: the session door. Its gRPC address has the port below.
+  void add_peer(net::Address at);
+  std::size_t leader() const { return leader_; }
+  void elect(std::size_t index);
+  void depose() { leader_ = kNobody; }
+  void kill(std::size_t index);
+  void revive(std::size_t index);
+  // As SIGSTOP does: connections stay, nothing is answered before resume().
+  void pause(std::size_t index);
+  void close_all();
+  void resume(std::size_t index) { pause_until(index, Instant()); }
+  void pause_until(std::size_t index, Instant until);
+  bool known_members = true;    // told in OpenSessionReply
+  bool knows_leader = true;     // the others tell who it is
+  std::optional<Code> trouble;  // the leader answers this to everything
+  std::uint64_t redirects = 0;
+  std::uint64_t resumed = 0;  // sessions, by a new channel
+  std::uint64_t reclaims = 0;
+  bool lose_reclaims = false;  // the connection breaks when one comes
+  // One request at one MDS, over any door.
+  Task<Result<net::Payload>> serve_at(std::size_t index, std::uint64_t connection, std::uint16_t op,
+                                      net::Payload request);
 
   struct Node {
     pb::Attributes attributes;
@@ -101,13 +145,15 @@ class FakeMaster final : public FakeServer {
     std::set<std::uint64_t> shared;
     std::map<std::uint64_t, pb::Chunk> chunks;
     bool trim_pending = false;
-    std::uint32_t pins = 0;
+    std::set<std::uint64_t> pinned;  // by sessions
   };
   std::map<std::uint64_t, Node> nodes;
   std::map<std::string, std::uint64_t> names;
   std::uint64_t recalls = 0;
   std::uint64_t executed = 0;      // mutations really done
   std::uint64_t lose_replies = 0;  // so many mutations are done, then the connection breaks
+  std::uint64_t lose_answers = 0;  // the same with leases and unpins
+  std::uint64_t lose_unpins = 0;   // so many are not even done
   std::uint64_t unsettled = 0;
   bool refuse_releases = false;  // as if each lease had ended just before
   Shape shape;                   // of all files
@@ -118,11 +164,20 @@ class FakeMaster final : public FakeServer {
  private:
   struct Client {
     std::uint64_t connection = 0;
+    bool expected = false;  // it has not told what it held
     std::map<std::uint64_t, std::string> replies;
   };
   Task<Result<net::Payload>> serve(std::uint64_t connection, std::uint16_t op,
                                    net::Payload request) override;
   Task<Result<pb::ClientReply>> answer(std::uint64_t connection, pb::ClientRequest request);
+  Result<pb::ClientReply> open_session(std::uint64_t connection, const pb::OpenSession& open);
+  Result<pb::ClientReply> reclaim(std::uint64_t session, const pb::Reclaim& reclaim);
+  pb::ClientReply redirect() const;
+  FakeServer& door(std::size_t index);
+  std::string grpc_address(std::size_t index);
+  ChannelPtr channel_of(std::uint64_t connection);
+  Task<void> while_paused(std::size_t index);
+  bool any_expected() const;
   Task<Result<pb::ClientReply>> acquire(pb::ClientRequest request);
   Result<pb::ClientReply> mutate(const pb::ClientRequest& request);
   Result<pb::ClientReply> open_chunk(const pb::ClientRequest& request);
@@ -135,6 +190,9 @@ class FakeMaster final : public FakeServer {
 
   std::vector<net::Address> chunk_servers_;
   Duration lease_;
+  std::vector<std::unique_ptr<FakePeer>> peers_;
+  std::size_t leader_ = 0;
+  std::map<std::size_t, Instant> paused_;
   std::map<std::uint64_t, Client> clients_;
   Event released_;
   std::uint64_t next_session_ = 1;
@@ -145,7 +203,7 @@ class FakeMaster final : public FakeServer {
 
 class FakeCluster {
  public:
-  explicit FakeCluster(Shape shape, std::uint64_t seed = 1, unsigned spare = 0);
+  explicit FakeCluster(Shape shape, std::uint64_t seed = 1, unsigned spare = 0, unsigned mds = 1);
   ~FakeCluster();
 
   std::unique_ptr<FileSystem> mount(std::function<void(Options&)> change = nullptr);

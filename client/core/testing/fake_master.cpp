@@ -29,44 +29,25 @@ void FakeMaster::end_session(std::uint64_t session) {
   for (auto& [id, node] : nodes) {
     if (node.holder == session) node.holder = 0;
     node.shared.erase(session);
+    node.pinned.erase(session);
   }
   released_.notify_all();
 }
 
 Task<Result<net::Payload>> FakeMaster::serve(std::uint64_t connection, std::uint16_t op,
                                              net::Payload request) {
-  CHECK_EQ(op, pb::OP_CLIENT_REQUEST);
-  pb::ClientRequest ask;
-  CHECK(ask.ParseFromString(request.meta));
-  const bool mutation = is_mutation(ask);
-  Result<pb::ClientReply> reply = co_await answer(connection, std::move(ask));
-  if (!reply.has_value()) co_return fail(reply.error());
-  if (mutation && lose_replies != 0) {
-    --lose_replies;
-    network_.cut(address());
-    co_return fail(Code::kConnectionLost);
-  }
-  net::Payload payload;
-  payload.meta = reply->SerializeAsString();
-  co_return payload;
+  Result<net::Payload> reply = co_await serve_at(0, connection, op, std::move(request));
+  co_return reply;
 }
 
 Task<Result<pb::ClientReply>> FakeMaster::answer(std::uint64_t connection,
                                                  pb::ClientRequest request) {
   pb::ClientReply reply;
-  if (request.has_open_session()) {
-    const std::uint64_t resume = request.open_session().resume();
-    if (resume != 0 && !clients_.contains(resume)) co_return fail(Code::kSessionGone);
-    const std::uint64_t id = resume != 0 ? resume : next_session_++;
-    clients_[id].connection = connection;
-    reply.mutable_open_session()->set_session(id);
-    reply.mutable_open_session()->set_lease_ms(
-        std::chrono::duration_cast<std::chrono::milliseconds>(lease_).count());
-    reply.mutable_open_session()->set_root(1);
-    co_return reply;
-  }
+  if (request.has_open_session()) co_return open_session(connection, request.open_session());
   const auto client = clients_.find(request.session());
   if (client == clients_.end()) co_return fail(Code::kSessionGone);
+  if (client->second.connection != connection) co_return fail(Code::kConnectionLost, "older");
+  if (request.has_reclaim()) co_return reclaim(request.session(), request.reclaim());
   if (is_mutation(request)) {
     const auto stored = client->second.replies.find(request.seq());
     if (stored == client->second.replies.end()) {
@@ -105,7 +86,8 @@ Task<Result<pb::ClientReply>> FakeMaster::answer(std::uint64_t connection,
     }
     *reply.mutable_attributes() = nodes.at(id).attributes;
   } else if (request.has_unpin()) {
-    for (const auto& one : request.unpin().inodes()) nodes.at(one.inode()).pins -= one.pins();
+    for (const auto& one : request.unpin().inodes())
+      nodes.at(one.inode()).pinned.erase(request.session());
   } else if (request.has_get_chunks()) {
     const Node& node = nodes.at(request.get_chunks().inode());
     if (!node.chunks.empty()) *reply.mutable_get_chunks()->mutable_layout() = layout();
@@ -130,7 +112,7 @@ Task<void> FakeMaster::send_recall(ChannelPtr to, pb::RecallLease recall) {
 void FakeMaster::recall(Node& node, std::uint64_t id, std::uint64_t session, pb::LeaseMode keep) {
   const auto client = clients_.find(session);
   if (client == clients_.end()) return;
-  const ChannelPtr to = channel(client->second.connection);
+  const ChannelPtr to = channel_of(client->second.connection);
   if (to == nullptr) return;
   ++recalls;
   pb::RecallLease message;
@@ -146,6 +128,7 @@ Task<Result<pb::ClientReply>> FakeMaster::acquire(pb::ClientRequest request) {
   if (!nodes.contains(ask.inode())) co_return fail(Code::kNotFound);
   Node& node = nodes.at(ask.inode());
   const bool exclusive = ask.mode() == pb::LEASE_EXCLUSIVE;
+  if (ask.pin() != 0) node.pinned.insert(session);
   for (;;) {
     bool free = true;
     if (node.holder != 0 && node.holder != session) {
@@ -157,10 +140,9 @@ Task<Result<pb::ClientReply>> FakeMaster::acquire(pb::ClientRequest request) {
       recall(node, ask.inode(), other, pb::LEASE_NONE);
       free = false;
     }
-    if (free) break;
+    if (free && !any_expected()) break;
     co_await released_.wait_until(runtime_.after(2s));
   }
-  node.pins += ask.pin();
   pb::ClientReply reply;
   pb::AcquireLeaseReply& granted = *reply.mutable_acquire_lease();
   if (exclusive) {
@@ -209,7 +191,7 @@ Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
     node.attributes.set_inode(id);
     node.attributes.set_type(make.type());
     node.attributes.set_nlink(1);
-    node.pins = make.pin();
+    if (make.pin() != 0) node.pinned.insert(request.session());
     if (make.exclusive_lease()) {
       node.holder = request.session();
       node.epoch = next_epoch_++;

@@ -1,0 +1,300 @@
+#include "mds/paxos/replica.h"
+
+#include <algorithm>
+
+#include "mds/paxos/state.h"
+
+namespace cairn::mds::paxos {
+
+namespace {
+// No lease of any ballot is known to be over.
+constexpr Ballot kEveryBallot{.round = UINT64_MAX, .node = NodeId::from_raw(UINT32_MAX)};
+
+bool is_sound(const Value& value) {
+  if (value.bytes == nullptr) return false;
+  if (value.kind != ValueKind::kMembership) return true;
+  return decode_membership(*value.bytes).has_value();
+}
+bool are_sound(const std::vector<Value>& values) { return std::ranges::all_of(values, is_sound); }
+// Values of a message that a state may keep.
+bool is_sound(const Message& message) {
+  if (const auto* accept = std::get_if<Accept>(&message)) return are_sound(accept->values);
+  if (const auto* learn = std::get_if<Learn>(&message)) return are_sound(learn->values);
+  if (const auto* promise = std::get_if<Promise>(&message)) {
+    return std::ranges::all_of(promise->accepted,
+                               [](const Accepted& one) { return is_sound(one.value); });
+  }
+  return true;
+}
+
+std::size_t voters_that_differ(const Membership& a, const Membership& b) {
+  std::size_t differ = 0;
+  for (const auto& [from, to] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    for (const Member& member : from->members) {
+      const Member* other = find_member(*to, member.id);
+      const bool votes_there = other != nullptr && other->role == Role::kVoter;
+      if (member.role == Role::kVoter && !votes_there) ++differ;
+    }
+  }
+  return differ;
+}
+}  // namespace
+
+Replica::State::State(Options given, Durable durable, Instant start)
+    : options(given),
+      timing(given.timing),
+      prng(given.seed),
+      out(given.sabotage == Sabotage::kAnswerBeforeDurable),
+      now(start) {
+  promised = durable.promised;
+  for (const Accepted& accepted : durable.accepted) promised = std::max(promised, accepted.ballot);
+  recorded = promised;
+  highest_round = options.sabotage == Sabotage::kReuseBallot ? 0 : promised.round;
+  chosen = durable.applied;
+  sure = chosen;
+  membership = std::move(durable.membership);
+  recovering = durable.recovering;
+  recover_until = durable.recover_until;
+  nonce = prng.next() | 1;
+  recover_at = start;
+  for (const Accepted& accepted : durable.accepted) {
+    if (accepted.slot <= chosen) continue;
+    // A learned value is the chosen one: no ballot can have another, so the highest speaks for it.
+    const Ballot ballot_of = accepted.ballot.valid() ? accepted.ballot : promised;
+    window.emplace(accepted.slot,
+                   Slotted{.ballot = ballot_of,
+                           .value = accepted.value,
+                           .record = 0,
+                           .sure = !accepted.ballot.valid()});
+  }
+  while (chosen < durable.chosen) {
+    const auto at = window.find(chosen.next());
+    if (at == window.end()) break;
+    Value value = at->second.value;
+    choose(chosen.next(), std::move(value), 0);
+  }
+  extend_sure();
+  choose_durable();
+  marked = chosen;
+  // It may have helped a leader just before it ended.
+  hold_until = start + timing.hold;
+  hold_ballot = kEveryBallot;
+  schedule_campaign(is_sole_voter() ? Duration(0) : timing.hold);
+  if (is_sole_voter()) campaign_at = start;
+  if (recovering && recover_until == Slot()) {
+    out.append(RecoveryRecord{.active = true, .until = Slot()});
+  }
+}
+
+bool Replica::State::is_voter(NodeId id) const {
+  const Member* member = find_member(membership, id);
+  return member != nullptr && member->role == Role::kVoter;
+}
+
+bool Replica::State::is_sole_voter() const {
+  return voters(membership) == 1 && is_voter(options.self);
+}
+
+bool Replica::State::counts(NodeId id) const {
+  return is_voter(id) || options.sabotage == Sabotage::kCountRemovedMember;
+}
+
+void Replica::State::tick() {
+  if (recovering) {
+    if (now >= recover_at) ask_recovery();
+  }
+  if (wanted > sure && phase != Phase::kLeading && now >= fetch_at) {
+    if (leader.valid()) wanted_from = leader;
+    fetch();
+  }
+  if (phase == Phase::kLeading) {
+    if (now >= heartbeat_at) begin_round();
+    for (auto& [id, peer] : peers) resend_to(id, peer);
+    if (now >= prepare_at) {
+      prepare_at = now + timing.resend;
+      send_prepares();
+    }
+    const Instant confirmed_until = std::max(lease_until, led_since + timing.hold);
+    if (!is_sole_voter() && now >= confirmed_until + timing.stagger) step_down();
+    return;
+  }
+  if (now < campaign_at || recovering || !is_voter(options.self)) return;
+  if (is_sole_voter()) {
+    begin_campaign(Ballot());
+  } else if (now >= hold_until) {
+    begin_pre_vote();
+  } else {
+    campaign_at = hold_until;
+  }
+}
+
+Instant Replica::State::next_tick() const {
+  Instant next = Instant::infinite();
+  if (recovering && leader.valid() && recover_until == Slot()) next = std::min(next, recover_at);
+  if (wanted > sure && phase != Phase::kLeading) next = std::min(next, fetch_at);
+  if (phase == Phase::kLeading) {
+    next = std::min({next, heartbeat_at, prepare_at});
+  } else if (!recovering && is_voter(options.self)) {
+    next = std::min(next, campaign_at);
+  }
+  return next;
+}
+
+// ---- Replica ----
+
+Replica::Replica(Options options, Durable durable, Instant now)
+    : state_(std::make_unique<State>(options, std::move(durable), now)) {}
+Replica::~Replica() = default;
+
+bool Replica::propose(std::uint64_t token, Value value, Instant now) {
+  State& s = *state_;
+  s.now = now;
+  CHECK_NE(token, std::uint64_t{0});
+  CHECK(is_sound(value));
+  CHECK(value.kind == ValueKind::kCommand);
+  if (!s.elected || s.queue.size() >= s.options.limits.window_slots) return false;
+  s.queue.push_back({.token = token, .value = std::move(value)});
+  return true;
+}
+
+bool Replica::propose_membership(std::uint64_t token, const Membership& next, Instant now) {
+  State& s = *state_;
+  s.now = now;
+  if (!s.elected || s.changing || next.version != s.membership.version + 1) return false;
+  // The lease rests on two majorities that meet.
+  if (voters(next) == 0 || voters_that_differ(s.membership, next) > 1) return false;
+  s.changing = true;
+  s.queue.push_back(
+      {.token = token,
+       .value = {.kind = ValueKind::kMembership,
+                 .bytes = std::make_shared<const std::string>(encode_membership(next))}});
+  return true;
+}
+
+void Replica::receive(NodeId from, const Message& message, Instant now) {
+  State& s = *state_;
+  s.now = now;
+  if (from == s.options.self || !from.valid() || !is_sound(message)) {
+    ++s.dropped;
+    return;
+  }
+  std::visit([&s, from](const auto& what) { s.on(from, what); }, message);
+}
+
+void Replica::persisted(std::uint64_t record, Instant now) {
+  State& s = *state_;
+  s.now = now;
+  s.out.persisted(record);
+  if (s.recovery_over != 0 && s.out.is_durable(s.recovery_over)) {
+    s.recovering = false;
+    s.recovery_over = 0;
+    s.schedule_campaign(s.timing.hold);
+  }
+  s.choose_durable();
+  s.count_promises();
+  s.advance();
+}
+
+void Replica::tick(Instant now) {
+  state_->now = now;
+  state_->tick();
+}
+
+void Replica::installed(Slot applied, const Membership& membership, Instant now) {
+  State& s = *state_;
+  s.now = now;
+  if (applied <= s.chosen) return;
+  if (s.phase != Phase::kFollower) s.step_down();
+  s.chosen = applied;
+  s.window.erase(s.window.begin(), s.window.upper_bound(applied));
+  s.sure = std::max(s.sure, applied);
+  if (!(s.membership == membership)) {
+    s.membership = membership;
+    s.notice(MembershipChanged{.membership = membership});
+  }
+  s.end_recovery_if_done();
+  s.extend_sure();
+  s.choose_durable();
+  if (s.wanted > s.sure) s.fetch();
+}
+
+bool Replica::yield(NodeId to, Instant now) {
+  State& s = *state_;
+  s.now = now;
+  if (!s.elected) return false;
+  NodeId heir;
+  for (const auto& [id, peer] : s.peers) {
+    if (!s.is_voter(id) || peer.matched < s.chosen) continue;
+    if (now - peer.last_heard > s.timing.hold) continue;
+    if (!heir.valid() || id == to) heir = id;
+  }
+  if (!heir.valid() || (to.valid() && heir != to)) return false;
+  s.begin_round();  // so that the heir knows what is chosen
+  s.out.send(heir, Yield{.ballot = s.ballot});
+  s.step_down();
+  // It has its chance first.
+  s.schedule_campaign(s.timing.hold);
+  return true;
+}
+
+std::uint64_t Replica::confirm(Instant now) {
+  State& s = *state_;
+  s.now = now;
+  const bool just_begun = !s.rounds.empty() && s.rounds.rbegin()->second == now;
+  if (s.phase == Phase::kLeading && !just_begun) s.begin_round();
+  return s.round;
+}
+
+Effects Replica::take() {
+  State& s = *state_;
+  s.fill();
+  // Rides along: it costs no write of its own.
+  if (s.out.has_records() && s.marked < s.chosen) {
+    s.marked = s.chosen;
+    s.out.append(ChosenRecord{.slot = s.chosen});
+  }
+  return s.out.take();
+}
+
+Instant Replica::next_tick() const { return state_->next_tick(); }
+bool Replica::leads() const { return state_->elected; }
+
+bool Replica::may_serve(Instant now) const {
+  const State& s = *state_;
+  if (!s.elected) return false;
+  if (s.is_sole_voter() || s.options.sabotage == Sabotage::kServeWithoutLease) return true;
+  return now < s.lease_until;
+}
+
+std::uint64_t Replica::confirmed_round() const { return state_->confirmed; }
+NodeId Replica::leader() const { return state_->leader; }
+Ballot Replica::promised() const { return state_->promised; }
+Slot Replica::chosen() const { return state_->chosen; }
+const Membership& Replica::membership() const { return state_->membership; }
+bool Replica::recovering() const { return state_->recovering; }
+std::uint64_t Replica::dropped_messages() const { return state_->dropped; }
+
+Slot Replica::last_accepted() const {
+  const State& s = *state_;
+  return s.window.empty() ? s.chosen : s.window.rbegin()->first;
+}
+
+std::size_t Replica::waiting() const {
+  return state_->queue.size() + (state_->proposed - std::min(state_->chosen, state_->proposed));
+}
+
+std::vector<PeerProgress> Replica::peers() const {
+  std::vector<PeerProgress> progress;
+  if (state_->phase != Phase::kLeading) return progress;
+  for (const auto& [id, peer] : state_->peers) {
+    progress.push_back({.id = id,
+                        .chosen = peer.chosen,
+                        .last_heard = peer.last_heard,
+                        .last_accept = peer.last_accept});
+  }
+  return progress;
+}
+
+void Replica::check_invariants() const { state_->check(); }
+
+}  // namespace cairn::mds::paxos

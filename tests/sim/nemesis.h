@@ -1,0 +1,62 @@
+// Nemesis: breaks things of a simulated cluster at random and mends them soon: chunk servers, MDS
+// (kill, pause, cut off, wipe, replace), links.
+//
+// Promises: never breaks more than the system promises to survive: of the MDS at most one at a time
+//           lost its disk, and the group never loses all. Outages overlap as they come.
+// Requires: stop() before the cluster is looked at in the end.
+#pragma once
+
+#include <string>
+
+#include "common/runtime/task_group.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/group_checker.h"
+
+namespace cairn::sim {
+
+class Nemesis {
+ public:
+  Nemesis(SimWorld& world, SimCluster& cluster);
+
+  void start();
+  // No new faults; everything that is broken is mended.
+  void stop();
+  std::uint64_t faults() const { return faults_; }
+  // What the checkers saw meanwhile: "" or the first thing.
+  const std::string& failure() const { return failure_; }
+  GroupChecker& checker() { return checker_; }
+
+ private:
+  void plan_next();
+  void look();
+  void strike();
+  void strike_cs();
+  void strike_link();
+  void strike_mds();
+  void kill_mds(SimMds& node);
+  void pause_mds(SimMds& node);
+  void isolate(SimMds& node);
+  void wipe_mds(SimMds& node);
+  void storm();
+  void replace_mds(SimMds& node);
+  Task<void> replace(std::size_t index);
+  bool may_lose(const SimMds& node);
+  void start_later(std::size_t index, Duration pause);
+  void cut_for(const std::string& a, const std::string& b, bool both, Duration outage);
+  Duration draw(std::uint64_t low_ms, std::uint64_t high_ms);
+
+  SimWorld& world_;
+  SimCluster& cluster_;
+  SimRuntime& runtime_;
+  GroupChecker checker_;
+  runtime::TaskGroup tasks_;
+  bool running_ = false;
+  bool replacing_ = false;
+  bool owes_member_ = false;  // one was taken out, or its addition has an unknown outcome
+  unsigned replacements_ = 0;
+  std::uint64_t faults_ = 0;
+  std::uint64_t looks_ = 0;
+  std::string failure_;
+};
+
+}  // namespace cairn::sim
