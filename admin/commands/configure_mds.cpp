@@ -53,7 +53,7 @@ std::string told(const cluster::MdsRepository& made, const Members& before, cons
       path +
       " -D\n"
       "  On servers with chunk servers or mounts only, put these lines into " +
-      bs_list + ":\n" + list;
+      bs_list + "\n  and start them again:\n" + list;
   return text;
 }
 

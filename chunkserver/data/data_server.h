@@ -6,9 +6,9 @@
 #pragma once
 
 #include <memory>
-#include <set>
 
 #include "chunkserver/data/data_service.h"
+#include "common/base/arrival_set.h"
 #include "common/net/channel.h"
 #include "common/net/stream.h"
 #include "common/observe/log.h"
@@ -41,7 +41,7 @@ class DataServer {
   DataService& service_;
   observe::Log& log_;
   std::unique_ptr<net::Listener> listener_;
-  std::set<net::Channel*> channels_;
+  ArrivalSet<net::Channel*> channels_;
   bool stopping_ = false;
   runtime::TaskGroup group_;
 };

@@ -173,6 +173,25 @@ TEST_F(FailoverTest, PinsAgreeWithOpenFilesWhateverAnswersGetLost) {
   cluster_.unmount(std::move(mount));
 }
 
+// The next master grants nothing exclusive before every mount told what it holds.
+TEST_F(FailoverTest, AnIdleMountDoesNotHoldUpTheOthers) {
+  auto active = cluster_.mount();
+  auto idle = cluster_.mount();
+  const InodeId inode = cluster_.create(*active, "f");
+  active->release(inode, OpenMode::kWrite);
+  ASSERT_TRUE(cluster_.run(idle->open(inode, OpenMode::kRead)).has_value());
+  cluster_.world.run_for(10s);
+  fail_over(0ms, 1500ms, true);
+  cluster_.world.run_for(1ms);
+  const Instant began = cluster_.world.now();
+  ASSERT_TRUE(cluster_.run(active->open(inode, OpenMode::kWrite)).has_value());
+  EXPECT_LT(cluster_.world.now() - began, Duration(2500ms));
+  active->release(inode, OpenMode::kWrite);
+  idle->release(inode, OpenMode::kRead);
+  cluster_.unmount(std::move(active));
+  cluster_.unmount(std::move(idle));
+}
+
 Task<void> wait_for(runtime::Runtime* runtime, const bool* done) {
   while (!*done) co_await runtime::sleep_for(*runtime, 10ms);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/arrival_set.h"
 #include "proto/data_plane.pb.h"
 #include "proto/mds_client.pb.h"
 
@@ -24,7 +25,7 @@ struct MasterFinder::Search {
   ChannelPtr found;
   std::optional<net::Address> pointed_to;
   std::set<net::Address> scouted;
-  std::set<ChannelPtr> channels;  // of scouts at work
+  ArrivalSet<ChannelPtr> channels;  // of scouts at work
 };
 
 struct MasterFinder::Scout {

@@ -10,6 +10,9 @@ namespace cairn::client {
 
 namespace {
 constexpr Duration kTick = 100ms;
+// Also a mount that asks nothing notices that the master is gone: the next one grants nothing that
+// could conflict before it heard of all, so an idle mount would hold up the others.
+constexpr Duration kIdle = 1s;
 // A request without an answer for so long: is the master there? It answers that from memory.
 constexpr Duration kProbeAfter = 500ms;
 constexpr Duration kSilentAfter = 300ms;  // of a probe: now the others are asked too
@@ -19,7 +22,7 @@ constexpr Duration kDeadSessionsRepeat = 1s;
 
 bool Session::wants_probe() const {
   const Instant now = runtime_.now();
-  if (now - last_sent_ >= lease_ / 4) return true;
+  if (now - last_sent_ >= std::min<Duration>(kIdle, lease_ / 4)) return true;
   const bool waits = !in_flight_.empty() && now - in_flight_.begin()->second >= kProbeAfter;
   if (waits && now - last_heard_ >= kProbeAfter) return true;
   return doubted_ && now - last_proof_ >= kProbeAfter;

@@ -25,7 +25,7 @@ class Fields {
   std::string text(const char* name);
   std::uint64_t number(const char* name, std::uint64_t max);
   bool flag(const char* name);
-  std::uint64_t id(const char* name);  // 16 hex digits, not 0
+  std::uint64_t id(const char* name);   // 16 hex digits, not 0
   net::Address address(bool any_port);  // of the fields "address" and "port"
   std::string cluster();
   void note(const std::string& name) {

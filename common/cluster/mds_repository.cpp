@@ -49,8 +49,7 @@ Json to_json(const MdsRepository& repository) {
   json["bootstrap"] = repository.bootstrap;
   json["peers"] = Json::array();
   for (const auto& [id, address] : repository.peers) {
-    json["peers"].push_back(
-        {{"id", id.raw()}, {"address", address.host}, {"port", address.port}});
+    json["peers"].push_back({{"id", id.raw()}, {"address", address.host}, {"port", address.port}});
   }
   json["addresses_changed"] = repository.addresses_changed;
   return json;

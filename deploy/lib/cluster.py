@@ -42,6 +42,13 @@ def free_port_pair(taken: set[int] = frozenset()) -> int:
     raise DemoError("no two free consecutive ports between 20000 and 32000")
 
 
+def able_mds(members: list[dict]) -> list[dict]:
+    """Of the "mds" of stat: the voters that this master heard and that are up to date. Right after
+    its election a master calls everybody avail."""
+    return [mds for mds in members if mds["status"] == "avail" and mds["role"] == "voter" and
+            mds["uptime_ns"] > 0]
+
+
 class Cluster:
     def __init__(self, directory: Path):
         self.dir = directory
@@ -253,8 +260,7 @@ class Cluster:
         end = time.monotonic() + JOIN_SECONDS
         while True:
             members = self.stat()["mds"]
-            good = [mds for mds in members if mds["status"] == "avail" and
-                    mds.get("role", "voter") == "voter"]
+            good = able_mds(members)
             masters = [mds["id"] for mds in members if mds["master"]]
             if len(good) == wanted and len(masters) == 1:
                 return masters[0]

@@ -13,25 +13,18 @@ Task<ClientService::Reply> ClientService::acquire_lease(SessionId session,
   if (request.mode() == pb::LEASE_EXCLUSIVE && present.attributes().type() != pb::TYPE_REGULAR) {
     co_return fail(Code::kInvalidArgument, "only regular files have exclusive leases");
   }
-  // Pinned first: it must not be purged while the request stands in line.
-  parts_.pins.add(inode, session, request.pin());
+  // Pinned first: it must not be purged while the request stands in line. A pin stays when the lease is
+  // refused, since it may be an older one of this session: the client takes it back.
+  if (request.pin() != 0) parts_.pins.add(inode, session);
   if (request.mode() != pb::LEASE_NONE) {
     const Want want = request.mode() == pb::LEASE_EXCLUSIVE ? Want::kExclusive : Want::kShared;
     // Left open by a release of before a restart: not whole yet, so not to be read.
     const Status whole = co_await make_whole(session, present);
-    if (!whole.has_value()) {
-      parts_.pins.remove(inode, session, request.pin());
-      co_return fail(whole.error());
-    }
+    if (!whole.has_value()) co_return fail(whole.error());
     const Status granted = co_await parts_.leases.acquire(inode, session, want);
-    if (!granted.has_value()) {
-      parts_.pins.remove(inode, session, request.pin());
-      co_return fail(granted.error());
-    }
+    if (!granted.has_value()) co_return fail(granted.error());
   }
-  Reply reply = acquired(session, request);
-  if (!reply.has_value()) parts_.pins.remove(inode, session, request.pin());
-  co_return reply;
+  co_return acquired(session, request);
 }
 
 // Nobody holds it, or this session does and a recovery took its epoch: the master died before it
@@ -107,7 +100,7 @@ ClientService::Reply ClientService::release_shared(SessionId session,
 
 ClientService::Reply ClientService::unpin(SessionId session, const pb::Unpin& request) {
   for (const pb::Unpin::One& one : request.inodes()) {
-    parts_.pins.remove(InodeId::from_raw(one.inode()), session, one.pins());
+    if (one.pins() != 0) parts_.pins.remove(InodeId::from_raw(one.inode()), session);
   }
   parts_.purger.want();
   return pb::ClientReply();

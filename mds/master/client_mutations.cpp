@@ -33,6 +33,15 @@ Task<ClientService::Reply> ClientService::mutate(SessionId session, pb::ClientRe
     co_return fail(Code::kOverloaded, "too many mutations of this session are unanswered");
   }
   pb::ClientMutation mutation;
+  if (request.has_open_chunk() || request.has_set_attr()) {
+    // A repeat after a failover: what is waited for or missing now must not become its answer.
+    CO_TRY(std::optional<pb::ClientReply> stored,
+           state::queries::stored_reply(env_.tables, session, RequestSeq(request.seq())));
+    if (stored.has_value() && stored->has_open_chunk()) {
+      parts_.cs_board.fill_addresses(stored->mutable_open_chunk()->mutable_chunk());
+    }
+    if (stored.has_value()) co_return std::move(*stored);
+  }
   if (request.has_open_chunk()) {
     const Status placed = co_await place(&request.open_chunk(), &mutation);
     if (!placed.has_value()) {
@@ -101,7 +110,7 @@ void ClientService::after_mutation(SessionId session, const pb::ClientRequest& r
   const Session* alive = parts_.sessions.find(session);
   if (request.has_make_node() && alive != nullptr && !alive->ending) {
     const InodeId inode = InodeId::from_raw(reply.make_node().attributes().inode());
-    parts_.pins.add(inode, session, request.make_node().pin());
+    if (request.make_node().pin() != 0) parts_.pins.add(inode, session);
   }
   if (request.has_unlink() || request.has_rename()) parts_.purger.want();
 }

@@ -80,7 +80,7 @@ ClientService::Reply ClientService::reclaim(SessionId id, const pb::Reclaim& req
   if (!session->expected) return pb::ClientReply();
   for (const pb::Reclaim::Held& held : request.held()) {
     const InodeId inode = InodeId::from_raw(held.inode());
-    parts_.pins.add(inode, id, held.pins());
+    if (held.pins() != 0) parts_.pins.add(inode, id);
     // Exclusive leases are in the tables.
     if (held.mode() == pb::LEASE_SHARED) parts_.leases.reclaim_shared(inode, id);
   }

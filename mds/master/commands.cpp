@@ -14,7 +14,14 @@ void fill_error(const Error& error, pb::ErrorDetail* detail) {
   detail->set_message(error.message());
 }
 
+Task<Status> Commands::confirm() {
+  Status confirmed = co_await log_.confirm();
+  if (closed_) co_return fail(Code::kNotMaster, "this MDS is not the master any more");
+  co_return confirmed;
+}
+
 Task<Result<pb::CommandReply>> Commands::run(pb::Command command) {
+  if (closed_) co_return fail(Code::kNotMaster, "this MDS is not the master any more");
   last_time_ns_ = std::max(last_time_ns_ + 1, runtime_.wall_now().raw());
   command.set_time_ns(last_time_ns_);
   std::string bytes = command.SerializeAsString();

@@ -1,7 +1,7 @@
 // Commands: the door to the log for the parts of the master: stamps, encodes, proposes, decodes.
 //
 // Promises: command times never go back within a reign, whatever the wall clock does (over reigns the
-//           state machine sees to it).
+//           state machine sees to it). After close() nothing of this reign gets into the next one.
 // Errors:   the log's (outcome unknown), or the refusal of the state machine.
 #pragma once
 
@@ -26,13 +26,15 @@ class Commands {
   // An error of the reply is returned as the error.
   Task<Result<pb::CommandReply>> run(pb::Command command);
   // What was read from the tables or the master's memory before is the newest truth, or kNotMaster.
-  Task<Status> confirm() { return log_.confirm(); }
-  bool may_serve() const { return log_.may_serve(); }
+  Task<Status> confirm();
+  // The reign is over: nothing more is proposed or confirmed, although this MDS may be elected again.
+  void close() { closed_ = true; }
 
  private:
   runtime::Runtime& runtime_;
   replication::ReplicatedLog& log_;
   std::int64_t last_time_ns_ = 0;
+  bool closed_ = false;
 };
 
 }  // namespace cairn::mds::master

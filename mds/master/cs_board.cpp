@@ -1,5 +1,7 @@
 #include "mds/master/cs_board.h"
 
+#include <algorithm>
+
 namespace cairn::mds::master {
 
 std::string_view cs_state_text(CsState state) {
@@ -99,11 +101,39 @@ std::vector<placement::Candidate> CsBoard::candidates(Instant now) const {
   return all;
 }
 
+CsBoard::Counts CsBoard::counts(Instant now) const {
+  Counts counts;
+  for (const auto& [id, entry] : entries_) {
+    switch (state(entry, now)) {
+      case CsState::kActive:
+        ++counts.active;
+        break;
+      case CsState::kInactive:
+        ++counts.inactive;
+        break;
+      case CsState::kOffline:
+        ++counts.offline;
+        break;
+    }
+  }
+  return counts;
+}
+
+bool CsBoard::awaits_news(Instant now) const {
+  return std::ranges::any_of(entries_, [&](const auto& entry) {
+    return !entry.second.registered && now - entry.second.last_seen < inactive_after_;
+  });
+}
+
 std::vector<CsBoard::Change> CsBoard::take_changes(Instant now) {
   std::vector<Change> changes;
   for (auto& [id, entry] : entries_) {
     const CsState after = state(entry, now);
     if (after == entry.reported) continue;
+    // A new master has not heard of it yet: that says nothing.
+    if (!entry.registered && entry.failure.empty() && now - entry.last_seen < inactive_after_) {
+      continue;
+    }
     changes.push_back(Change{.cs_id = id, .before = entry.reported, .after = after});
     entry.reported = after;
   }

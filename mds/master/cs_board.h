@@ -38,6 +38,16 @@ class CsBoard {
   CsBoard(Duration inactive_after, Duration offline_after)
       : inactive_after_(inactive_after), offline_after_(offline_after) {}
 
+  struct Counts {
+    unsigned active = 0;
+    unsigned inactive = 0;
+    unsigned offline = 0;
+    friend bool operator==(const Counts&, const Counts&) = default;
+  };
+  Counts counts(Instant now) const;
+  // Some CS has not been heard of by this master and may still come: the counts are no news yet.
+  bool awaits_news(Instant now) const;
+
   // A record of the table, at start or when it changed.
   void put(pb::CsRecord record, Instant now);
   CsEntry* find(std::uint32_t cs_id);

@@ -15,6 +15,7 @@ Task<void> CsLinks::close(Shared channel) {
 
 Task<Result<CsLinks::Shared>> CsLinks::channel(std::string address, Deadline deadline) {
   for (;;) {
+    if (stopping_) co_return fail(Code::kCancelled, "the MDS is stopping");
     const auto known = open_.find(address);
     if (known != open_.end()) {
       if (known->second->is_open()) co_return known->second;
@@ -51,6 +52,7 @@ Task<Result<net::Payload>> CsLinks::call(std::string address, std::uint16_t op,
 }
 
 Task<void> CsLinks::stop() {
+  stopping_ = true;
   for (auto& [address, channel] : open_) closing_.spawn(close(channel));
   open_.clear();
   co_await closing_.join();

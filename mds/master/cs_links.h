@@ -22,6 +22,7 @@ class CsLinks {
 
   Task<Result<net::Payload>> call(std::string address, std::uint16_t op, net::Payload request,
                                   Deadline deadline);
+  // Calls under way end, later ones are refused with kCancelled. May be repeated.
   Task<void> stop();
 
  private:
@@ -36,6 +37,7 @@ class CsLinks {
   // Those who wait for the connect that somebody else began.
   std::map<std::string, std::vector<runtime::Completion<Status>>> connecting_;
   runtime::TaskGroup closing_;
+  bool stopping_ = false;
 };
 
 }  // namespace cairn::mds::master

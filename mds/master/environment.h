@@ -1,6 +1,7 @@
 // What the parts of the master share: the outside, the tables and the door to the log.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -45,5 +46,15 @@ struct Environment {
   const Settings& settings;
   const bool& stopping;  // loops end when it turns true
 };
+
+// Sleeps, but not long past the end of the reign: the next one on this MDS, and the end of the process, wait for it.
+inline Task<void> pause(Environment env, Duration duration) {
+  constexpr Duration kSlice = 100ms;
+  const Instant end = env.runtime.now() + duration;
+  while (!env.stopping && env.runtime.now() < end) {
+    const Instant next = std::min(end, env.runtime.now() + kSlice);
+    co_await runtime::sleep_until(env.runtime, next);
+  }
+}
 
 }  // namespace cairn::mds::master

@@ -100,7 +100,11 @@ Status Master::load() {
                             cluster.cluster_id(), options_.settings.cluster_id.raw()));
   }
   TRY(std::vector<pb::CsRecord> servers, state::queries::chunk_servers(tables_));
-  for (pb::CsRecord& record : servers) cs_board_.put(std::move(record), started_);
+  for (pb::CsRecord& record : servers) {
+    const std::uint32_t id = record.id();
+    cs_board_.put(std::move(record), started_);
+    cs_board_.find(id)->reported = CsState::kActive;  // until it is missed, nothing has changed
+  }
   TRY(std::vector<pb::SessionRecord> sessions, state::queries::sessions(tables_));
   for (pb::SessionRecord& record : sessions) sessions_.put(std::move(record), true, started_);
   grace_ = sessions_.any_expected();
@@ -132,9 +136,13 @@ Task<void> Master::serve_client(Master* self, std::unique_ptr<net::Stream> strea
     return self->clients_.serve(connection, op, std::move(request));
   };
   const Deadline deadline = self->runtime_.after(10s);
+  // It is there until accept_channel() has ended.
+  net::Stream* const greeting = stream.get();
+  self->greeting_.insert(greeting);
   Result<std::unique_ptr<net::Channel>> made = co_await net::accept_channel(
       self->runtime_, std::move(stream), self->options_.settings.credentials, std::move(handler),
       deadline);
+  self->greeting_.erase(greeting);
   if (!made.has_value()) {
     self->env_.log.warning("a client at {} was refused: {}", peer, made.error().to_string());
     co_return;
@@ -150,8 +158,7 @@ Task<void> Master::serve_client(Master* self, std::unique_ptr<net::Stream> strea
 
 Task<void> Master::run_background(Master* self) {
   while (!self->stopping_) {
-    const Deadline next = self->runtime_.after(self->options_.settings.background_step);
-    co_await runtime::sleep_until(self->runtime_, next);
+    co_await pause(self->env_, self->options_.settings.background_step);
     if (!self->stopping_) self->step(self->runtime_.now());
   }
 }
@@ -168,6 +175,7 @@ void Master::step(Instant now) {
     leases_.forgive(gap);
   }
   for (const CsBoard::Change& change : cs_board_.take_changes(now)) cs_changed(change, now);
+  tell_cluster_state(now);
   purger_.step();
   for (const SessionId id : sessions_.expired(now, options_.settings.lease)) {
     ender_.begin(id, fmt::format("nothing was heard of it for {} s", options_.settings.lease / 1s),
@@ -178,22 +186,40 @@ void Master::step(Instant now) {
 
 void Master::cs_changed(const CsBoard::Change& change, Instant now) {
   const CsEntry* entry = cs_board_.find(change.cs_id);
-  const double silent = static_cast<double>((now - entry->last_seen).count()) * 1e-9;
-  std::string text = fmt::format("CS {} at {} is {}", change.cs_id, entry->record.host(),
-                                 cs_state_text(change.after));
   if (!entry->failure.empty()) {
-    text += ": its disk failed: " + entry->failure;
-  } else if (change.after != CsState::kActive) {
-    text += fmt::format(": no heartbeat for {:.0f} s", silent);
+    events_.write("MDS", Severity::kWarning,
+                  fmt::format("CS#{} at {} is {}: its disk failed: {}", change.cs_id,
+                              entry->record.host(), cs_state_text(change.after), entry->failure));
+  } else if (change.after == CsState::kActive) {
+    events_.write("MDS", Severity::kInfo,
+                  fmt::format("CS#{} at {} is active", change.cs_id, entry->record.host()));
+  } else {
+    events_.write(
+        "MDS", Severity::kWarning,
+        fmt::format("CS#{} has not registered during the last {} sec and is marked as {}",
+                    change.cs_id, (now - entry->last_seen) / 1s, cs_state_text(change.after)));
   }
-  const Severity severity = change.after == CsState::kActive    ? Severity::kInfo
-                            : change.after == CsState::kOffline ? Severity::kError
-                                                                : Severity::kWarning;
-  events_.write("CS", severity, std::move(text));
+}
+
+void Master::tell_cluster_state(Instant now) {
+  if (cs_board_.all().empty() || cs_board_.awaits_news(now)) return;
+  const CsBoard::Counts counts = cs_board_.counts(now);
+  if (told_ == counts) return;
+  told_ = counts;
+  if (counts.inactive == 0 && counts.offline == 0) {
+    events_.write("MDS", Severity::kInfo,
+                  fmt::format("The cluster is healthy with {} active CS", counts.active));
+  } else {
+    events_.write("MDS", Severity::kWarning,
+                  fmt::format("The cluster is degraded with {} active, {} inactive, {} offline CS",
+                              counts.active, counts.inactive, counts.offline));
+  }
 }
 
 Task<void> Master::stop() {
   stopping_ = true;
+  commands_.close();
+  for (net::Stream* stream : greeting_) stream->close();
   for (Connection* connection : open_) connection->channel->close();
   leases_.stop();
   ender_.stop();

@@ -12,9 +12,10 @@
 
 #include <functional>
 #include <memory>
-#include <set>
+#include <optional>
 #include <vector>
 
+#include "common/base/arrival_set.h"
 #include "mds/master/chunk_census.h"
 #include "mds/master/client_service.h"
 #include "mds/master/event_writer.h"
@@ -38,7 +39,9 @@ class Master {
   bool serving() const { return ready_ && !stopping_; }
   // A client connected (the listener's OnAccept).
   void accept(std::unique_ptr<net::Stream> stream);
-  // Closes the channels and ends the loops.
+  // This MDS was deposed: from now on nothing is proposed or answered. stop() follows.
+  void depose() { commands_.close(); }
+  // Closes the channels and ends the loops: within the time of one call to a chunk server.
   Task<void> stop();
 
   // For the services of the control plane.
@@ -61,6 +64,7 @@ class Master {
   void step(Instant now);
   void end_grace_if_known();
   void cs_changed(const CsBoard::Change& change, Instant now);
+  void tell_cluster_state(Instant now);
   bool may_purge(InodeId inode) const;
 
   runtime::Runtime& runtime_;
@@ -75,10 +79,12 @@ class Master {
   runtime::TaskGroup tasks_;  // loops and work for clients
   runtime::TaskGroup doors_;  // one task per client channel
   runtime::Completion<Status> made_;
-  std::set<Connection*> open_;
+  ArrivalSet<Connection*> open_;
+  ArrivalSet<net::Stream*> greeting_;  // clients that have not said who they are
   Commands commands_;
   Environment env_;
   CsBoard cs_board_;
+  std::optional<CsBoard::Counts> told_;
   CsLinks links_;
   Recovery recovery_;
   SessionBoard sessions_;

@@ -95,7 +95,7 @@ Task<Status> Recovery::recover_chunk(ChunkId chunk) {
       }
       told = true;
     }
-    co_await runtime::sleep_for(env_.runtime, back_off);
+    co_await pause(env_, back_off);
     back_off = std::min(back_off * 2, kBackOffMax);
   }
 }

@@ -56,17 +56,10 @@ bool SessionBoard::any_expected() const {
                      [](const auto& at) { return at.second.expected; });
 }
 
-void Pins::add(InodeId inode, SessionId session, std::uint32_t count) {
-  if (count != 0) pins_[inode][session] += count;
-}
-
-void Pins::remove(InodeId inode, SessionId session, std::uint32_t count) {
+void Pins::remove(InodeId inode, SessionId session) {
   const auto at = pins_.find(inode);
   if (at == pins_.end()) return;
-  const auto of = at->second.find(session);
-  if (of == at->second.end()) return;
-  of->second -= std::min<std::uint64_t>(of->second, count);
-  if (of->second == 0) at->second.erase(of);
+  at->second.erase(session);
   if (at->second.empty()) pins_.erase(at);
 }
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,16 +59,17 @@ class SessionBoard {
   std::map<SessionId, Session> sessions_;
 };
 
-// Counts of open handles per inode and session: an unlinked inode with a pin is not purged.
+// Who has an inode open: an unlinked inode with a pin is not purged. A session has one pin on an inode or none, so
+// a request that is repeated after a failover changes nothing.
 class Pins {
  public:
-  void add(InodeId inode, SessionId session, std::uint32_t count);
-  void remove(InodeId inode, SessionId session, std::uint32_t count);
+  void add(InodeId inode, SessionId session) { pins_[inode].insert(session); }
+  void remove(InodeId inode, SessionId session);
   void drop_session(SessionId session);
   bool pinned(InodeId inode) const { return pins_.contains(inode); }
 
  private:
-  std::map<InodeId, std::map<SessionId, std::uint64_t>> pins_;
+  std::map<InodeId, std::set<SessionId>> pins_;
 };
 
 }  // namespace cairn::mds::master

@@ -65,6 +65,9 @@ void SessionEnder::noticed(const std::string& process, std::uint64_t host_id) {
 
 void SessionEnder::stop() {
   for (auto& [session, notice] : unnoticed_) notice.set(true);
+  for (auto& [session, waiters] : waiting_) {
+    for (runtime::Completion<bool>& waiter : waiters) waiter.set(true);
+  }
 }
 
 Task<void> SessionEnder::wait(SessionId session, Deadline deadline) {
@@ -81,7 +84,7 @@ Task<void> SessionEnder::end(SessionEnder* self, SessionId session, std::string 
     if (ended.has_value() || ended.error().code() == Code::kSessionGone) break;
     if (self->env_.stopping || ended.error().code() == Code::kDiskFailed) co_return;
     self->env_.log.debug("session {} cannot end yet: {}", session.raw(), ended.error().to_string());
-    co_await runtime::sleep_for(self->env_.runtime, back_off);
+    co_await pause(self->env_, back_off);
     back_off = std::min<Duration>(back_off * 2, 2s);
   }
   const Session gone = *self->sessions_.find(session);

@@ -41,7 +41,7 @@ class SessionEnder {
   void revoke(SessionId session, std::string reason);
   // This process asks for a new session: it uses nothing of the old ones.
   void noticed(const std::string& process, std::uint64_t host_id);
-  // Nobody waits for the notice of a client any more.
+  // Nobody waits for the notice of a client, or for the end of a session, any more.
   void stop();
   // Resumes when it is gone, or at the deadline.
   Task<void> wait(SessionId session, Deadline deadline);

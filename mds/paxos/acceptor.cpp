@@ -4,14 +4,16 @@
 namespace cairn::mds::paxos {
 
 namespace {
-// A follower keeps at most this many windows of its leader's: more cannot be meant for it.
+// A follower with a gap keeps at most this many windows of what lies behind it; the rest it will fetch.
 constexpr std::size_t kWindowsKept = 4;
 }  // namespace
 
 bool Replica::State::held(NodeId from, Ballot yielded_ballot) const {
-  if (options.sabotage == Sabotage::kIgnoreHold || from == leader) return false;
+  if (options.sabotage == Sabotage::kIgnoreHold) return false;
   if (phase == Phase::kLeading && elected) return !is_sole_voter() && now < lease_until;
-  if (now >= hold_until) return false;
+  // Whom it helped just before it ended is forgotten: it may have been somebody newer than whom it follows now.
+  if (now < first_hold) return true;
+  if (from == leader || now >= hold_until) return false;
   // The leader that this hold protects said that it holds no lease any more.
   return !(yielded_ballot.valid() && hold_ballot <= yielded_ballot);
 }
@@ -25,8 +27,9 @@ const char* Replica::State::objection(NodeId from, Ballot asked, Slot their_chos
   if (their_chosen == chosen && !membership.members.empty() && !is_voter(from)) {
     return "the candidate is no voter";
   }
-  if (held(from, yielded_ballot)) return "a leader may hold a lease";
   if (asked < promised) return "a higher ballot was promised";
+  // To repeat a promise makes no new leader.
+  if (asked > promised && held(from, yielded_ballot)) return "a leader may hold a lease";
   return nullptr;
 }
 
@@ -54,6 +57,8 @@ void Replica::State::on(NodeId from, const Prepare& message) {
     ++dropped;
     return;
   }
+  // From the leader that it follows: a promise counts only with the members known that it is asked for.
+  if (message.ballot == promised) told_chosen(message.chosen, message.ballot);
   if (objection(from, message.ballot, message.chosen, message.yielded) != nullptr) {
     refuse(from, message.ballot);
     return;
@@ -66,7 +71,8 @@ void Replica::State::on(NodeId from, const Prepare& message) {
   // An accept or a heartbeat may have raised `promised` in memory only.
   record_promise();
   Promise promise{.ballot = promised, .chosen = chosen, .accepted = {}};
-  for (const auto& [slot, slotted] : window) {
+  for (auto at = window.upper_bound(message.chosen); at != window.end(); ++at) {
+    const auto& [slot, slotted] = *at;
     promise.accepted.push_back({.slot = slot, .ballot = slotted.ballot, .value = slotted.value});
   }
   out.send_after(promise_record, from, std::move(promise));
@@ -81,6 +87,19 @@ void Replica::State::follow(NodeId from, Ballot theirs) {
   set_leader(from);
 }
 
+void Replica::State::keep(Slot slot, Slotted what) {
+  forget(slot);
+  kept_bytes += what.value.bytes->size();
+  window.emplace(slot, std::move(what));
+}
+
+void Replica::State::forget(Slot slot) {
+  const auto at = window.find(slot);
+  if (at == window.end()) return;
+  kept_bytes -= at->second.value.bytes->size();
+  window.erase(at);
+}
+
 bool Replica::State::accept(Ballot theirs, Slot slot, const Value& value) {
   const auto at = window.find(slot);
   // Never two values at one ballot, nor in one slot that is chosen.
@@ -89,7 +108,7 @@ bool Replica::State::accept(Ballot theirs, Slot slot, const Value& value) {
   }
   const RecordNumber record =
       out.append(AcceptRecord{.ballot = theirs, .slot = slot, .value = value});
-  window.insert_or_assign(slot, Slotted{.ballot = theirs, .value = value, .record = record});
+  keep(slot, Slotted{.ballot = theirs, .value = value, .record = record});
   return true;
 }
 
@@ -104,7 +123,10 @@ void Replica::State::on(NodeId from, const Accept& message) {
   }
   follow(from, std::max(message.ballot, promised));
   const Slot last(message.first.raw() + message.values.size() - 1);
-  if (!recovering && window.size() < kWindowsKept * options.limits.window_slots) {
+  const bool full = window.size() >= kWindowsKept * options.limits.window_slots ||
+                    kept_bytes >= kWindowsKept * options.limits.window_bytes;
+  const bool joins = message.first <= sure.next();
+  if (!recovering && (joins || !full)) {
     RecordNumber record = 0;
     bool all = true;
     for (std::size_t i = 0; i < message.values.size() && all; ++i) {

@@ -1,6 +1,7 @@
 // Pre-vote and phase 1: how a member becomes the leader, and stops being it.
 #include <algorithm>
 
+#include "mds/paxos/soundness.h"
 #include "mds/paxos/state.h"
 
 namespace cairn::mds::paxos {
@@ -29,6 +30,7 @@ void Replica::State::begin_pre_vote() {
     if (member.id == options.self || member.role != Role::kVoter) continue;
     out.send(member.id, PreVote{.ballot = ballot, .chosen = chosen, .yielded = yielded});
   }
+  if (is_sole_voter()) begin_campaign(Ballot());
 }
 
 void Replica::State::on(NodeId from, const PreVoteReply& message) {
@@ -46,6 +48,7 @@ void Replica::State::begin_campaign(Ballot yielded_ballot) {
   set_leader(NodeId());
   ballot = next_ballot();
   promises.clear();
+  members_since = Slot();
   tail.clear();
   schedule_campaign(timing.campaign);
   prepare_at = now + timing.resend;
@@ -64,10 +67,20 @@ void Replica::State::begin_campaign(Ballot yielded_ballot) {
 void Replica::State::send_prepares() {
   for (const Member& member : membership.members) {
     if (member.id == options.self || member.role != Role::kVoter) continue;
-    if (promises.contains(member.id)) continue;
+    const auto promise = promises.find(member.id);
+    if (promise != promises.end() && promise->second >= members_since) continue;
     out.send_after(promise_record, member.id,
                    Prepare{.ballot = ballot, .chosen = chosen, .yielded = yielded});
   }
+}
+
+bool Replica::State::complete() const {
+  if (options.sabotage == Sabotage::kSkipPhase1) return true;
+  const bool careless = options.sabotage == Sabotage::kCountRemovedMember;
+  const auto yes = std::ranges::count_if(promises, [this, careless](const auto& promise) {
+    return counts(promise.first) && (careless || promise.second >= members_since);
+  });
+  return static_cast<std::size_t>(yes) >= majority(membership);
 }
 
 void Replica::State::merge(const std::vector<Accepted>& reported) {
@@ -87,8 +100,18 @@ void Replica::State::merge(const std::vector<Accepted>& reported) {
 
 void Replica::State::on(NodeId from, const Promise& message) {
   if (message.ballot != ballot) return;
-  if (phase != Phase::kCandidate && phase != Phase::kLeading) return;
-  if (!promises.insert(from).second) return;
+  // One more than needed could only bring old values to light that nobody chose. After a change of the members
+  // it is asked for again.
+  const bool needed = phase == Phase::kCandidate || (phase == Phase::kLeading && !complete());
+  if (!needed) return;
+  const Slot farthest(chosen.raw() + kSlotsAheadMax);
+  if (std::ranges::any_of(message.accepted,
+                          [farthest](const Accepted& one) { return one.slot > farthest; })) {
+    ++dropped;
+    return;
+  }
+  Slot& known = promises[from];
+  known = std::max(known, message.chosen);
   merge(message.accepted);
   count_promises();
 }
@@ -97,7 +120,7 @@ void Replica::State::count_promises() {
   if (phase != Phase::kCandidate) return;
   if (!own_promise && out.is_durable(promise_record)) {
     own_promise = true;
-    promises.insert(options.self);
+    promises[options.self] = kSlotMax;  // it knows what it knows
     std::vector<Accepted> own;
     for (const auto& [slot, slotted] : window) {
       own.push_back({.slot = slot, .ballot = slotted.ballot, .value = slotted.value});
@@ -105,10 +128,8 @@ void Replica::State::count_promises() {
     merge(own);
   }
   if (!own_promise) return;
-  const auto yes = std::ranges::count_if(promises, [this](NodeId id) { return counts(id); });
-  const bool skip = options.sabotage == Sabotage::kSkipPhase1;
-  if (skip) tail.clear();
-  if (skip || static_cast<std::size_t>(yes) >= majority(membership)) begin_leading();
+  if (options.sabotage == Sabotage::kSkipPhase1) tail.clear();
+  if (complete()) begin_leading();
 }
 
 void Replica::State::begin_leading() {
@@ -121,6 +142,7 @@ void Replica::State::begin_leading() {
   barrier = Slot();
   writing.clear();
   queue.clear();
+  queue_bytes = 0;
   tokens.clear();
   window_bytes = 0;
   changing = false;
@@ -134,11 +156,7 @@ void Replica::State::begin_leading() {
   if (membership.version == 0 && tail.empty()) {
     Membership first = membership;
     first.version = 1;
-    queue.push_back(
-        {.token = 0,
-         .value = {.kind = ValueKind::kMembership,
-                   .bytes = std::make_shared<const std::string>(encode_membership(first))}});
-    changing = true;
+    propose_members(0, first);
   }
   begin_round();
   settle_election();
@@ -147,6 +165,8 @@ void Replica::State::begin_leading() {
 void Replica::State::on(NodeId from, const Refuse& message) {
   highest_round = std::max(highest_round, message.promised.round);
   if (message.chosen > chosen && phase != Phase::kLeading) want(message.chosen, from);
+  // Of one that was removed long ago nothing is needed.
+  if (find_member(membership, from) == nullptr) return;
   const bool mine =
       message.ballot == ballot && (phase == Phase::kCandidate || phase == Phase::kLeading);
   if (mine && message.promised > ballot) step_down();
@@ -156,18 +176,22 @@ void Replica::State::on(NodeId from, const Yield& message) {
   if (message.ballot.node != from || message.ballot < promised) return;
   if (recovering || !is_voter(options.self) || phase == Phase::kLeading) return;
   // Its own hold counts like anybody's: the yielded ballot may be an old one.
-  if (now < hold_until && message.ballot < hold_ballot) return;
+  if (now < first_hold || (now < hold_until && message.ballot < hold_ballot)) return;
   begin_campaign(message.ballot);
 }
 
 void Replica::State::step_down() {
   if (phase == Phase::kLeading && elected) notice(Deposed{.ballot = ballot});
   elected = false;
+  if (leaving) notice(MembershipChanged{.membership = membership});
+  leaving = false;
+  parting.clear();
   if (phase == Phase::kLeading || phase == Phase::kCandidate) set_leader(NodeId());
   phase = Phase::kFollower;
   lease_until = Instant();
   tail.clear();
   queue.clear();
+  queue_bytes = 0;
   tokens.clear();
   writing.clear();
   rounds.clear();

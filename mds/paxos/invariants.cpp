@@ -14,6 +14,9 @@ void Replica::State::check() const {
     CHECK(window.at(slot).sure);
   }
   CHECK_LE(recorded, promised);
+  std::size_t bytes = 0;
+  for (const auto& [slot, slotted] : window) bytes += slotted.value.bytes->size();
+  CHECK_EQ(bytes, kept_bytes);
   for (const auto& [slot, slotted] : window) {
     CHECK_GT(slot, chosen);
     CHECK(slotted.value.bytes != nullptr);
@@ -29,6 +32,8 @@ void Replica::State::check() const {
   if (honest) CHECK_EQ(ballot, promised);
   CHECK_GE(proposed, chosen);
   CHECK_LE(own_matched, proposed);
+  CHECK_LE(members_since, chosen);
+  CHECK(changing || !change_waits());
   CHECK(barrier == Slot() || (barrier > chosen && barrier == proposed));
   for (const auto& [slot, accepted] : tail) CHECK_GT(slot, proposed);
   for (const auto& [slot, token] : tokens) {

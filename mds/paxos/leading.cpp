@@ -5,6 +5,11 @@
 
 namespace cairn::mds::paxos {
 
+namespace {
+// A leader whose own write takes so many times hold leaves, when the others do better.
+constexpr int kPatience = 3;
+}  // namespace
+
 // Of the voters' values the highest that a majority has reached.
 template <class T, class Of>
 T Replica::State::agreed(T own, Of of) const {
@@ -34,15 +39,20 @@ void Replica::State::add_peers() {
 // ---- proposing ----
 
 bool Replica::State::may_propose() {
-  if (phase != Phase::kLeading || barrier > chosen) return false;
+  if (phase != Phase::kLeading || leaving || barrier > chosen) return false;
   // One durable write carries what came during the one before.
   if (proposed > own_matched) return false;
   if (proposed - chosen >= options.limits.window_slots) return false;
   if (window_bytes >= options.limits.window_bytes) return false;
-  // Phase 1 must be complete for the members in force: after a change more promises may be needed.
-  const auto yes = std::ranges::count_if(promises, [this](NodeId id) { return counts(id); });
-  return static_cast<std::size_t>(yes) >= majority(membership) ||
-         options.sabotage == Sabotage::kSkipPhase1;
+  return complete();
+}
+
+void Replica::State::propose_members(std::uint64_t token, const Membership& next) {
+  Value value{.kind = ValueKind::kMembership,
+              .bytes = std::make_shared<const std::string>(encode_membership(next))};
+  changing = true;
+  queue_bytes += value.bytes->size();
+  queue.push_back({.token = token, .value = std::move(value)});
 }
 
 bool Replica::State::next_value(Pending* next) {
@@ -60,6 +70,7 @@ bool Replica::State::next_value(Pending* next) {
   if (queue.empty()) return false;
   *next = std::move(queue.front());
   queue.pop_front();
+  queue_bytes -= next->value.bytes->size();
   return true;
 }
 
@@ -80,8 +91,7 @@ void Replica::State::propose_batch() {
     bytes += next.value.bytes->size();
     if (next.token != 0) tokens.emplace(proposed, next.token);
     record = out.append(AcceptRecord{.ballot = ballot, .slot = proposed, .value = next.value});
-    window.insert_or_assign(proposed,
-                            Slotted{.ballot = ballot, .value = next.value, .record = record});
+    keep(proposed, Slotted{.ballot = ballot, .value = next.value, .record = record});
     if (next.value.kind == ValueKind::kMembership) {
       barrier = proposed;
       changing = true;
@@ -90,7 +100,7 @@ void Replica::State::propose_batch() {
   }
   recorded = std::max(recorded, ballot);
   window_bytes += bytes;
-  writing.push_back({.record = record, .last = proposed});
+  writing.push_back({.record = record, .last = proposed, .since = now});
   for (auto& [id, peer] : peers) {
     // Who had all has been given something to do only now.
     if (peer.matched.next() >= first) peer.last_progress = now;
@@ -101,8 +111,10 @@ void Replica::State::propose_batch() {
 
 void Replica::State::send_accept(NodeId to, Slot first, Slot last) {
   Accept message{.ballot = ballot, .first = first, .values = {}, .chosen = chosen};
-  for (Slot slot = first; slot <= last; slot = slot.next()) {
+  std::size_t bytes = 0;
+  for (Slot slot = first; slot <= last && bytes < options.limits.batch_bytes; slot = slot.next()) {
     message.values.push_back(window.at(slot).value);
+    bytes += message.values.back().bytes->size();
   }
   out.send(to, std::move(message));
 }
@@ -139,6 +151,7 @@ void Replica::State::on(NodeId from, const AcceptedReply& message) {
   const bool joins = message.first <= std::max(peer.matched, chosen).next();
   heard(peer, message.chosen, joins ? message.last : Slot());
   advance();
+  part();
 }
 
 void Replica::State::on(NodeId from, const HeartbeatReply& message) {
@@ -148,6 +161,7 @@ void Replica::State::on(NodeId from, const HeartbeatReply& message) {
   at->second.round = std::max(at->second.round, std::min(message.round, round));
   count_rounds();
   advance();
+  part();
 }
 
 void Replica::State::advance() {
@@ -165,6 +179,7 @@ void Replica::State::advance() {
     const Slot slot = chosen.next();
     const auto at = window.find(slot);
     CHECK(at != window.end());
+    if (at->second.value.kind == ValueKind::kMembership && !noted_as_chosen(slot)) break;
     const auto token = tokens.find(slot);
     const std::uint64_t answers = token == tokens.end() ? 0 : token->second;
     if (token != tokens.end()) tokens.erase(token);
@@ -177,40 +192,100 @@ void Replica::State::advance() {
 
 void Replica::State::settle_election() {
   if (elected || !tail.empty() || proposed != chosen || membership.version == 0) return;
-  const auto yes = std::ranges::count_if(promises, [this](NodeId id) { return counts(id); });
-  const bool complete = static_cast<std::size_t>(yes) >= majority(membership) ||
-                        options.sabotage == Sabotage::kSkipPhase1;
-  if (!complete || !is_voter(options.self)) return;
+  if (!complete() || !is_voter(options.self)) return;
   elected = true;
   notice(Elected{.ballot = ballot});
 }
 
+bool Replica::State::is_late() const {
+  if (writing.empty() || now - writing.front().since < kPatience * timing.hold) return false;
+  return agreed(own_matched, [](const Peer& peer) { return peer.matched; }) > own_matched;
+}
+
+// ---- members ----
+
+bool Replica::State::change_waits() const {
+  return std::ranges::any_of(
+      queue, [](const Pending& one) { return one.value.kind == ValueKind::kMembership; });
+}
+
 void Replica::State::membership_changed(const Membership& before) {
-  changing = false;
-  barrier = Slot();
-  // Those that are new have held for nobody yet.
+  // Those that are new have held for nobody yet, and have promised nothing for the slots that follow. Nor has one that
+  // lost what it promised: see Recovery.
   lease_until = Instant();
   led_since = now;
-  if (find_member(membership, options.self) == nullptr || !is_voter(options.self)) {
-    // The others shall know that this was chosen; then they find another leader.
-    begin_round();
-    for (const Member& member : membership.members) {
-      if (member.role != Role::kVoter) continue;
-      out.send(member.id, Yield{.ballot = ballot});
-      break;
-    }
-    step_down();
-    return;
-  }
+  members_since = chosen;
   for (const Member& member : before.members) {
     if (member.id == options.self || find_member(membership, member.id) != nullptr) continue;
-    // The last word to one that was removed.
-    out.send(member.id, Heartbeat{.ballot = ballot, .round = round, .chosen = chosen});
     if (options.sabotage != Sabotage::kCountRemovedMember) peers.erase(member.id);
+    recoveries.erase(member.id);
+    parting.insert(member.id);
   }
   add_peers();
-  send_prepares();
+  if (!is_voter(options.self)) {
+    leaving = true;
+    if (elected) notice(Deposed{.ballot = ballot});
+    elected = false;
+  }
   begin_round();
+  if (!leaving) {
+    send_prepares();
+    answer_recoveries();
+    mark_recoveries();
+  }
+  part();
+}
+
+void Replica::State::part() {
+  if (!leaving && parting.empty()) return;
+  // Whoever was removed will stop when it hears of it. Until then those that stay can ask it.
+  const Slot known = agreed(chosen, [](const Peer& peer) { return peer.chosen; });
+  if (known < members_since) return;
+  for (const NodeId id : parting) {
+    out.send(id, Heartbeat{.ballot = ballot, .round = round, .chosen = chosen});
+  }
+  parting.clear();
+  if (!leaving) return;
+  for (const Member& member : membership.members) {
+    const auto peer = peers.find(member.id);
+    if (!is_voter(member.id) || peer == peers.end() || peer->second.chosen < members_since) {
+      continue;
+    }
+    out.send(member.id, Yield{.ballot = ballot});
+    break;
+  }
+  step_down();
+}
+
+// ---- members that lost their acceptor state ----
+
+void Replica::State::on(NodeId from, const Recover& message) {
+  if (!elected || find_member(membership, from) == nullptr) return;
+  Recovering& asked = recoveries[from];
+  if (asked.nonce != message.nonce) asked = Recovering{.nonce = message.nonce, .upto = {}};
+  if (asked.upto != Slot()) {
+    out.send(from, RecoverReply{.nonce = asked.nonce, .ballot = ballot, .upto = asked.upto});
+  }
+  mark_recoveries();
+}
+
+void Replica::State::mark_recoveries() {
+  const auto waits = [](const auto& asked) { return asked.second.version == 0; };
+  if (!elected || changing || std::ranges::none_of(recoveries, waits)) return;
+  Membership same = membership;
+  ++same.version;
+  for (auto& [id, asked] : recoveries) {
+    if (asked.version == 0) asked.version = same.version;
+  }
+  propose_members(0, same);
+}
+
+void Replica::State::answer_recoveries() {
+  for (auto& [id, asked] : recoveries) {
+    if (asked.version != membership.version) continue;
+    asked.upto = chosen;
+    out.send(id, RecoverReply{.nonce = asked.nonce, .ballot = ballot, .upto = chosen});
+  }
 }
 
 // ---- heartbeats and lease ----
@@ -232,34 +307,6 @@ void Replica::State::count_rounds() {
     const auto sent = rounds.find(reached);
     if (sent != rounds.end()) lease_until = std::max(lease_until, sent->second + timing.lease);
     rounds.erase(rounds.begin(), rounds.upper_bound(reached));
-  }
-  answer_recovering();
-}
-
-void Replica::State::on(NodeId from, const Recover& message) {
-  if (phase != Phase::kLeading || find_member(membership, from) == nullptr) return;
-  const auto at = recoveries.find(from);
-  if (at != recoveries.end() && at->second.nonce == message.nonce) return;
-  begin_round();  // the majority must confirm after the question
-  recoveries[from] = Recovering{.nonce = message.nonce, .round = round};
-  answer_recovering();
-}
-
-void Replica::State::answer_recovering() {
-  for (auto at = recoveries.begin(); at != recoveries.end();) {
-    const auto& [id, asked] = *at;
-    std::size_t yes = is_voter(options.self) ? 1 : 0;
-    for (const auto& [peer_id, peer] : peers) {
-      if (peer_id != id && is_voter(peer_id) && peer.round >= asked.round) ++yes;
-    }
-    if (yes < majority(membership)) {
-      ++at;
-      continue;
-    }
-    Slot upto = std::max({Slot(1), proposed, chosen});
-    if (!tail.empty()) upto = std::max(upto, tail.rbegin()->first);
-    out.send(id, RecoverReply{.nonce = asked.nonce, .ballot = ballot, .upto = upto});
-    at = recoveries.erase(at);
   }
 }
 

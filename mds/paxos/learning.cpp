@@ -16,7 +16,7 @@ void Replica::State::choose(Slot slot, Value value, std::uint64_t token) {
   CHECK_EQ(slot, chosen.next());
   chosen = slot;
   sure = std::max(sure, slot);
-  window.erase(slot);
+  forget(slot);
   const bool change = value.kind == ValueKind::kMembership;
   std::optional<Membership> next;
   if (change) {
@@ -26,14 +26,19 @@ void Replica::State::choose(Slot slot, Value value, std::uint64_t token) {
     if (next->version != membership.version + 1) {
       next.reset();
       value = {.kind = ValueKind::kNoop, .bytes = std::make_shared<const std::string>()};
-      changing = false;
-      barrier = Slot();
+      // Cannot be its own, by docs/protocols/paxos.md; if it is, nobody may take it for done.
+      if (token != 0) step_down();
+      token = 0;
     }
+    barrier = Slot();
+    changing = change_waits();
   }
   out.effects().chosen.push_back({.slot = slot, .value = std::move(value), .token = token});
   if (next.has_value()) {
     const Membership before = std::exchange(membership, std::move(*next));
-    notice(MembershipChanged{.membership = membership});
+    // Of its own end it hears when it steps down.
+    const bool leads_others = phase == Phase::kLeading && !is_voter(options.self);
+    if (!leads_others) notice(MembershipChanged{.membership = membership});
     if (phase == Phase::kLeading) membership_changed(before);
     if (phase == Phase::kPreVote || phase == Phase::kCandidate) step_down();
   }
@@ -58,6 +63,16 @@ void Replica::State::extend_sure() {
   }
 }
 
+// Who is removed stops when it hears of that, and may be the very one whose promise another would need after a
+// restart if it did not know any more that the change was chosen. So this is on disk before anybody acts on it.
+bool Replica::State::noted_as_chosen(Slot change) {
+  if (noted != change) {
+    noted = change;
+    noted_record = out.append(ChosenRecord{.slot = change});
+  }
+  return out.is_durable(noted_record);
+}
+
 void Replica::State::choose_durable() {
   if (phase == Phase::kLeading) return;
   const Slot before = chosen;
@@ -66,6 +81,7 @@ void Replica::State::choose_durable() {
     CHECK(at != window.end());
     const bool hasty = options.sabotage == Sabotage::kChooseBeforeDurable;
     if (!hasty && !out.is_durable(at->second.record)) break;
+    if (at->second.value.kind == ValueKind::kMembership && !noted_as_chosen(at->first)) break;
     Value value = at->second.value;
     choose(chosen.next(), std::move(value), 0);
   }
@@ -78,6 +94,7 @@ void Replica::State::want(Slot slot, NodeId from) {
   if (slot <= sure || phase == Phase::kLeading) return;
   const bool under_way = wanted > sure && now < fetch_at;
   wanted = std::max(wanted, slot);
+  hint = from;
   if (under_way) return;
   wanted_from = from;
   fetch();
@@ -103,9 +120,8 @@ void Replica::State::on(NodeId from, const Learn& message) {
     if (slot != sure.next()) break;
     const RecordNumber record = out.append(LearnRecord{.slot = slot, .value = message.values[i]});
     // No ballot can have another value, so the highest speaks for it.
-    window.insert_or_assign(
-        slot,
-        Slotted{.ballot = promised, .value = message.values[i], .record = record, .sure = true});
+    keep(slot,
+         Slotted{.ballot = promised, .value = message.values[i], .record = record, .sure = true});
     sure = slot;
   }
   if (sure == before) return;
@@ -123,6 +139,12 @@ void Replica::State::on(NodeId from, const SnapshotNeeded& message) {
   notice(NeedSnapshot{.from = from, .applied = message.applied});
 }
 
+void Replica::State::ask_around() {
+  schedule_campaign(timing.hold);
+  const NodeId somebody = membership.members[prng.below(membership.members.size())].id;
+  if (somebody != options.self) out.send(somebody, Fetch{.from = sure.next()});
+}
+
 // ---- recovery ----
 
 void Replica::State::ask_recovery() {
@@ -137,6 +159,7 @@ void Replica::State::on(NodeId from, const RecoverReply& message) {
   record_promise();
   recover_until = message.upto;
   out.append(RecoveryRecord{.active = true, .until = recover_until});
+  want(recover_until, from);
   end_recovery_if_done();
 }
 

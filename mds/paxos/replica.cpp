@@ -2,31 +2,12 @@
 
 #include <algorithm>
 
+#include "mds/paxos/soundness.h"
 #include "mds/paxos/state.h"
 
 namespace cairn::mds::paxos {
 
 namespace {
-// No lease of any ballot is known to be over.
-constexpr Ballot kEveryBallot{.round = UINT64_MAX, .node = NodeId::from_raw(UINT32_MAX)};
-
-bool is_sound(const Value& value) {
-  if (value.bytes == nullptr) return false;
-  if (value.kind != ValueKind::kMembership) return true;
-  return decode_membership(*value.bytes).has_value();
-}
-bool are_sound(const std::vector<Value>& values) { return std::ranges::all_of(values, is_sound); }
-// Values of a message that a state may keep.
-bool is_sound(const Message& message) {
-  if (const auto* accept = std::get_if<Accept>(&message)) return are_sound(accept->values);
-  if (const auto* learn = std::get_if<Learn>(&message)) return are_sound(learn->values);
-  if (const auto* promise = std::get_if<Promise>(&message)) {
-    return std::ranges::all_of(promise->accepted,
-                               [](const Accepted& one) { return is_sound(one.value); });
-  }
-  return true;
-}
-
 std::size_t voters_that_differ(const Membership& a, const Membership& b) {
   std::size_t differ = 0;
   for (const auto& [from, to] : {std::pair(&a, &b), std::pair(&b, &a)}) {
@@ -46,6 +27,7 @@ Replica::State::State(Options given, Durable durable, Instant start)
       prng(given.seed),
       out(given.sabotage == Sabotage::kAnswerBeforeDurable),
       now(start) {
+  CHECK_LE(options.limits.window_slots, std::size_t{kSlotsAheadMax / 2});
   promised = durable.promised;
   for (const Accepted& accepted : durable.accepted) promised = std::max(promised, accepted.ballot);
   recorded = promised;
@@ -61,11 +43,10 @@ Replica::State::State(Options given, Durable durable, Instant start)
     if (accepted.slot <= chosen) continue;
     // A learned value is the chosen one: no ballot can have another, so the highest speaks for it.
     const Ballot ballot_of = accepted.ballot.valid() ? accepted.ballot : promised;
-    window.emplace(accepted.slot,
-                   Slotted{.ballot = ballot_of,
-                           .value = accepted.value,
-                           .record = 0,
-                           .sure = !accepted.ballot.valid()});
+    keep(accepted.slot, Slotted{.ballot = ballot_of,
+                                .value = accepted.value,
+                                .record = 0,
+                                .sure = !accepted.ballot.valid()});
   }
   while (chosen < durable.chosen) {
     const auto at = window.find(chosen.next());
@@ -77,10 +58,10 @@ Replica::State::State(Options given, Durable durable, Instant start)
   choose_durable();
   marked = chosen;
   // It may have helped a leader just before it ended.
-  hold_until = start + timing.hold;
-  hold_ballot = kEveryBallot;
-  schedule_campaign(is_sole_voter() ? Duration(0) : timing.hold);
-  if (is_sole_voter()) campaign_at = start;
+  first_hold = is_alone() ? start : start + timing.hold;
+  hold_until = first_hold;
+  schedule_campaign(timing.hold);
+  if (is_alone()) campaign_at = start;
   if (recovering && recover_until == Slot()) {
     out.append(RecoveryRecord{.active = true, .until = Slot()});
   }
@@ -95,6 +76,18 @@ bool Replica::State::is_sole_voter() const {
   return voters(membership) == 1 && is_voter(options.self);
 }
 
+bool Replica::State::is_alone() const {
+  if (!is_sole_voter()) return false;
+  // A change that this member accepted may have been chosen: then others vote too, and may have a leader.
+  return std::ranges::none_of(window, [this](const auto& slot) {
+    const Value& value = slot.second.value;
+    if (value.kind != ValueKind::kMembership) return false;
+    const std::optional<Membership> next = decode_membership(*value.bytes);
+    const Member* self = next.has_value() ? find_member(*next, options.self) : nullptr;
+    return self == nullptr || self->role != Role::kVoter || voters(*next) != 1;
+  });
+}
+
 bool Replica::State::counts(NodeId id) const {
   return is_voter(id) || options.sabotage == Sabotage::kCountRemovedMember;
 }
@@ -104,7 +97,7 @@ void Replica::State::tick() {
     if (now >= recover_at) ask_recovery();
   }
   if (wanted > sure && phase != Phase::kLeading && now >= fetch_at) {
-    if (leader.valid()) wanted_from = leader;
+    wanted_from = leader.valid() ? leader : hint;
     fetch();
   }
   if (phase == Phase::kLeading) {
@@ -112,14 +105,25 @@ void Replica::State::tick() {
     for (auto& [id, peer] : peers) resend_to(id, peer);
     if (now >= prepare_at) {
       prepare_at = now + timing.resend;
-      send_prepares();
+      if (!complete()) send_prepares();
     }
-    const Instant confirmed_until = std::max(lease_until, led_since + timing.hold);
-    if (!is_sole_voter() && now >= confirmed_until + timing.stagger) step_down();
+    const Instant began = led_since + timing.hold;
+    const Instant confirmed_until = leaving ? began : std::max(lease_until, began);
+    if (!is_sole_voter() && now >= confirmed_until + timing.stagger) {
+      step_down();
+    } else if (is_late()) {
+      step_down();
+      schedule_campaign(2 * timing.hold);
+    }
     return;
   }
-  if (now < campaign_at || recovering || !is_voter(options.self)) return;
-  if (is_sole_voter()) {
+  if (now < campaign_at || membership.members.empty()) return;
+  if (recovering || !is_voter(options.self)) {
+    ask_around();
+  } else if (phase == Phase::kCandidate && !own_promise) {
+    // Its own disk is slow: another ballot would have to wait as long.
+    schedule_campaign(timing.campaign);
+  } else if (is_alone()) {
     begin_campaign(Ballot());
   } else if (now >= hold_until) {
     begin_pre_vote();
@@ -134,7 +138,7 @@ Instant Replica::State::next_tick() const {
   if (wanted > sure && phase != Phase::kLeading) next = std::min(next, fetch_at);
   if (phase == Phase::kLeading) {
     next = std::min({next, heartbeat_at, prepare_at});
-  } else if (!recovering && is_voter(options.self)) {
+  } else if (!membership.members.empty()) {
     next = std::min(next, campaign_at);
   }
   return next;
@@ -153,6 +157,8 @@ bool Replica::propose(std::uint64_t token, Value value, Instant now) {
   CHECK(is_sound(value));
   CHECK(value.kind == ValueKind::kCommand);
   if (!s.elected || s.queue.size() >= s.options.limits.window_slots) return false;
+  if (s.queue_bytes >= s.options.limits.window_bytes) return false;
+  s.queue_bytes += value.bytes->size();
   s.queue.push_back({.token = token, .value = std::move(value)});
   return true;
 }
@@ -161,13 +167,9 @@ bool Replica::propose_membership(std::uint64_t token, const Membership& next, In
   State& s = *state_;
   s.now = now;
   if (!s.elected || s.changing || next.version != s.membership.version + 1) return false;
-  // The lease rests on two majorities that meet.
+  // More at once would be as safe, but could leave a majority that has caught up with nothing.
   if (voters(next) == 0 || voters_that_differ(s.membership, next) > 1) return false;
-  s.changing = true;
-  s.queue.push_back(
-      {.token = token,
-       .value = {.kind = ValueKind::kMembership,
-                 .bytes = std::make_shared<const std::string>(encode_membership(next))}});
+  s.propose_members(token, next);
   return true;
 }
 
@@ -206,7 +208,9 @@ void Replica::installed(Slot applied, const Membership& membership, Instant now)
   if (applied <= s.chosen) return;
   if (s.phase != Phase::kFollower) s.step_down();
   s.chosen = applied;
-  s.window.erase(s.window.begin(), s.window.upper_bound(applied));
+  while (!s.window.empty() && s.window.begin()->first <= applied) {
+    s.forget(s.window.begin()->first);
+  }
   s.sure = std::max(s.sure, applied);
   if (!(s.membership == membership)) {
     s.membership = membership;
@@ -280,6 +284,7 @@ Slot Replica::last_accepted() const {
 }
 
 std::size_t Replica::waiting() const {
+  if (state_->phase != Phase::kLeading) return 0;
   return state_->queue.size() + (state_->proposed - std::min(state_->chosen, state_->proposed));
 }
 
@@ -296,5 +301,6 @@ std::vector<PeerProgress> Replica::peers() const {
 }
 
 void Replica::check_invariants() const { state_->check(); }
+std::string Replica::dump() const { return state_->dump(); }
 
 }  // namespace cairn::mds::paxos

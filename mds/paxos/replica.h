@@ -39,9 +39,9 @@ struct Timing {
 };
 
 struct Limits {
-  std::size_t window_slots = 8192;       // proposed and not chosen
-  std::size_t window_bytes = 32u << 20;  // of values
-  std::size_t batch_slots = 512;         // one Accept
+  std::size_t window_slots = 8192;      // proposed and not chosen
+  std::size_t window_bytes = 8u << 20;  // of values: a Promise carries them all in one message
+  std::size_t batch_slots = 512;        // one Accept
   std::size_t batch_bytes = 4u << 20;
 };
 
@@ -129,6 +129,8 @@ class Replica {
   std::uint64_t dropped_messages() const;
   // For tests: every law of the state, CHECKed.
   void check_invariants() const;
+  // For tests and people: all of the state but times.
+  std::string dump() const;
 
  private:
   struct State;

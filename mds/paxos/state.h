@@ -37,6 +37,8 @@ struct Replica::State {
   void follow(NodeId from, Ballot ballot);
   // False: this ballot has another value there already (its leader is broken).
   bool accept(Ballot theirs, Slot slot, const Value& value);
+  void keep(Slot slot, Slotted what);
+  void forget(Slot slot);
   void record_promise();
   // All slots of chosen+1..this are durable here at `ballot`.
   Slot durable_prefix(Ballot ballot) const;
@@ -49,7 +51,10 @@ struct Replica::State {
   void begin_pre_vote();
   void begin_campaign(Ballot yielded_ballot);
   Ballot next_ballot() const;
+  // Who has not promised yet.
   void send_prepares();
+  // Phase 1 is over for the next slot: a majority of the members in force promised, knowing that they are in force.
+  bool complete() const;
   void merge(const std::vector<Accepted>& reported);
   void count_promises();
   void begin_leading();
@@ -73,12 +78,14 @@ struct Replica::State {
   struct Written {
     RecordNumber record = 0;
     Slot last;
+    Instant since;
   };
   void on(NodeId from, const AcceptedReply& message);
   void on(NodeId from, const HeartbeatReply& message);
   void on(NodeId from, const Recover& message);
   void fill();
   bool may_propose();
+  void propose_members(std::uint64_t token, const Membership& next);
   bool next_value(Pending* next);
   void propose_batch();
   void send_accept(NodeId to, Slot first, Slot last);
@@ -88,8 +95,15 @@ struct Replica::State {
   void settle_election();
   void begin_round();
   void count_rounds();
-  void answer_recovering();
+  // The others have on disk what this member is still writing, for long.
+  bool is_late() const;
   void membership_changed(const Membership& before);
+  // A majority knows the newest members: now those that are none any more may hear of it.
+  void part();
+  // A membership value of its own for those that asked since the last one; and the answers.
+  void mark_recoveries();
+  void answer_recoveries();
+  bool change_waits() const;
   void add_peers();
   // The value that at least a majority of voters has of `of`, itself having `own`.
   template <class T, class Of>
@@ -106,8 +120,11 @@ struct Replica::State {
   void extend_sure();
   // A slot is chosen here only when its record is durable: the log has all that the tables have.
   void choose_durable();
+  bool noted_as_chosen(Slot change);
   void want(Slot slot, NodeId from);
   void fetch();
+  // No vote and no leader: somebody may know what became of the group.
+  void ask_around();
   void ask_recovery();
   void end_recovery_if_done();
   void set_leader(NodeId id);
@@ -117,9 +134,12 @@ struct Replica::State {
   Instant next_tick() const;
   bool is_voter(NodeId id) const;
   bool is_sole_voter() const;
+  // And it cannot have been otherwise since its last record: nobody else can lead.
+  bool is_alone() const;
   bool counts(NodeId id) const;  // as a voter
   void notice(Notice what) { out.effects().notices.push_back(std::move(what)); }
   void check() const;
+  std::string dump() const;
 
   const Options options;
   const Timing timing;
@@ -133,6 +153,8 @@ struct Replica::State {
   Ballot recorded;                  // the highest promise in the log
   RecordNumber promise_record = 0;  // of it
   std::map<Slot, Slotted> window;
+  std::size_t kept_bytes = 0;  // of the values in it
+  Instant first_hold;          // the hold of the life before this one: for an unknown ballot
   Instant hold_until;
   Ballot hold_ballot;
 
@@ -142,10 +164,13 @@ struct Replica::State {
   Slot told;  // what the leader of `told_ballot` said last
   Ballot told_ballot;
   Slot marked;  // the newest ChosenRecord
+  Slot noted;   // a membership value that is chosen, by this record
+  RecordNumber noted_record = 0;
   Membership membership;
   NodeId leader;
   Slot wanted;  // known to be chosen somewhere
   NodeId wanted_from;
+  NodeId hint;  // who said last that it knows more
   Instant fetch_at;
   bool recovering = false;
   Slot recover_until;  // 0: not known
@@ -161,7 +186,10 @@ struct Replica::State {
   Instant campaign_at;              // when to begin one, or to give the present one up
   Instant prepare_at;
   std::set<NodeId> pre_votes;
-  std::set<NodeId> promises;
+  // Who promised, and what it knew as chosen then. Since the membership value in slot `members_since` was chosen
+  // (0: since before the campaign) only those count that knew it.
+  std::map<NodeId, Slot> promises;
+  Slot members_since;
   bool own_promise = false;
   std::map<Slot, Accepted> tail;  // reported by promises, not yet proposed
   bool elected = false;
@@ -172,9 +200,12 @@ struct Replica::State {
   std::deque<Written> writing;
   Slot own_matched;
   std::deque<Pending> queue;
+  std::size_t queue_bytes = 0;
   std::map<Slot, std::uint64_t> tokens;
   std::size_t window_bytes = 0;
-  bool changing = false;  // a membership value is in queue or window
+  bool changing = false;     // a membership value is in queue or window
+  bool leaving = false;      // it votes no more, and leads until the others know
+  std::set<NodeId> parting;  // were removed, and have not been told
 
   std::uint64_t round = 0;
   std::uint64_t confirmed = 0;
@@ -184,7 +215,8 @@ struct Replica::State {
   Instant led_since;  // with the present members
   struct Recovering {
     std::uint64_t nonce = 0;
-    std::uint64_t round = 0;
+    std::uint64_t version = 0;  // of the membership value proposed for it; 0: none yet
+    Slot upto;                  // where that was chosen
   };
   std::map<NodeId, Recovering> recoveries;
 };

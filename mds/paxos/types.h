@@ -142,15 +142,15 @@ struct SnapshotNeeded {
 struct Yield {
   Ballot ballot;
 };
-// From a member that lost its acceptor state; and the leader's answer after a quorum of others confirmed
-// `ballot`.
+// From a member that lost its acceptor state; and the leader's answer when a membership value that it proposed
+// after the question was chosen.
 struct Recover {
   std::uint64_t nonce = 0;
 };
 struct RecoverReply {
   std::uint64_t nonce = 0;
   Ballot ballot;
-  Slot upto;  // nothing was ever proposed past this slot at a ballot up to `ballot`
+  Slot upto;  // of that value: what was promised before does not count behind it
 };
 
 using Message =

@@ -31,26 +31,24 @@ Status Group::start() {
   durable.promised = state.promised;
   durable.applied = applier_.applied_slot();
   durable.chosen = state.chosen;
-  durable.recovering = state.recovering || options_.log_lost;
+  durable.recovering = state.recovering;
   durable.recover_until = state.recovering ? state.recover_until : Slot();
   TRY(durable.accepted, store_.accepted_after(durable.applied));
   TRY(durable.membership, applier_.membership());
   if (durable.membership.members.empty()) durable.membership = options_.bootstrap;
-  if (options_.log_lost && paxos::voters(durable.membership) == 1) {
-    return fail(Code::kCorrupt,
-                "the log is gone, and this is the only MDS of its cluster: nobody else has what "
-                "was in it. Put "
-                "the log directory back");
-  }
+  TRY_VOID(judge_what_is_left(state, &durable));
   log_.info("tables at slot {}, log with {} later slots, chosen up to {}, {} members",
             durable.applied.raw(), durable.accepted.size(), durable.chosen.raw(),
             durable.membership.members.size());
+  known_ = durable.membership;
   core_ = std::make_unique<paxos::Replica>(paxos::Options{.self = options_.self,
                                                           .timing = options_.timing,
                                                           .limits = options_.limits,
                                                           .seed = runtime_.random(),
                                                           .sabotage = paxos::Sabotage::kNone},
                                            std::move(durable), runtime_.now());
+  // What the tables say, too: the process may have died before it kept that, or was removed while it was down.
+  if (core_->membership().version != 0) owner_.on_membership(core_->membership());
   transport_.start([this](NodeId from, std::string bytes) { receive(from, bytes); });
   dial();
   tasks_.spawn(write_log(this));
@@ -61,14 +59,48 @@ Status Group::start() {
   return {};
 }
 
+// A member that lost its log, or the tables that its log goes on from, may not vote as if nothing had happened: it has
+// forgotten what it promised, or what is chosen. The others tell it; if there are none, nobody can.
+Status Group::judge_what_is_left(const LogState& state, paxos::Durable* durable) const {
+  const bool log_lost = options_.log_lost || (state.empty && durable->applied != Slot());
+  const Slot first = store_.first_slot();
+  const bool tables_lost =
+      state.chosen > durable->applied && (first == Slot() || first > durable->applied.next());
+  if (!log_lost && !tables_lost) return {};
+  const bool alone = durable->membership.members.empty() ? tables_lost && options_.seeds.empty()
+                                                         : paxos::voters(durable->membership) == 1;
+  const char* what = log_lost ? "log" : "db";
+  if (alone) {
+    return fail(
+        Code::kCorrupt,
+        fmt::format("the directory {} is gone or older than the rest of the repository, and "
+                    "this is the only MDS of its cluster: nobody else has what was in it. "
+                    "Put it back",
+                    what));
+  }
+  if (tables_lost) {
+    log_.error("the tables end at slot {}, the log begins at slot {}: a full resync follows",
+               durable->applied.raw(), first.raw());
+  }
+  durable->recovering = true;
+  return {};
+}
+
 Task<Status> Group::stop() {
   stopping_ = true;
   *alive_ = false;
   records_wait_.notify_all();
   if (timer_ != 0) runtime_.cancel(std::exchange(timer_, 0));
+  for (auto& [id, gone] : departed_) runtime_.cancel(gone.forget);
+  departed_.clear();
   refuse_all(Error(Code::kCancelled, "the MDS is stopping"));
   co_await tasks_.join();
-  if (core_ != nullptr && !failed_ && applied_slot() > store_.state().chosen) {
+  if (failed_) {
+    // Nothing more is made of tables or log that failed.
+    co_await applier_.pause();
+    co_return Status();
+  }
+  if (core_ != nullptr && applied_slot() > store_.state().chosen) {
     // All that is applied is in the log: so the next life may tell others.
     std::vector<paxos::Record> last;
     last.emplace_back(paxos::ChosenRecord{.slot = applied_slot()});
@@ -90,7 +122,8 @@ Task<Result<std::string>> Group::propose(std::string command) {
     co_return fail(Code::kTooBig, "the command does not fit into the log");
   }
   runtime::Completion<Result<std::string>> done(runtime_);
-  queue_.push_back(Waiting{.command = std::move(command), .done = done});
+  queue_.push_back(
+      Waiting{.command = std::make_shared<const std::string>(std::move(command)), .done = done});
   pump_soon();
   Result<std::string> answer = co_await done.wait();
   co_return answer;
@@ -98,8 +131,7 @@ Task<Result<std::string>> Group::propose(std::string command) {
 
 void Group::submit_waiting() {
   while (!queue_.empty()) {
-    paxos::Value value{.kind = paxos::ValueKind::kCommand,
-                       .bytes = std::make_shared<const std::string>(queue_.front().command)};
+    paxos::Value value{.kind = paxos::ValueKind::kCommand, .bytes = queue_.front().command};
     const std::uint64_t token = last_token_ + 1;
     if (!core_->propose(token, std::move(value), runtime_.now())) return;
     last_token_ = token;
@@ -119,6 +151,7 @@ void Group::refuse_all(const Error& error) {
 
 Task<Status> Group::confirm() {
   if (may_serve()) co_return Status();
+  if (failed_) co_return fail(Code::kDiskFailed, "the log or the tables failed");
   if (stopping_) co_return fail(Code::kCancelled, "the MDS is stopping");
   if (!leads()) co_return fail(Code::kNotMaster, "this MDS is not the master");
   const std::uint64_t round = core_->confirm(runtime_.now());
@@ -171,14 +204,6 @@ bool Group::yield(NodeId to) {
   const bool yielded = core_->yield(to, runtime_.now());
   pump_soon();
   return yielded;
-}
-
-void Group::report(pb::PeerReport report) {
-  const NodeId to = leader();
-  if (!to.valid() || to == options_.self) return;
-  pb::PeerEnvelope envelope;
-  *envelope.mutable_report() = std::move(report);
-  transport_.send(to, std::make_shared<const std::string>(envelope.SerializeAsString()));
 }
 
 // ---- the loop around the core ----
@@ -273,14 +298,20 @@ void Group::apply(std::vector<paxos::Chosen> chosen) {
 
 void Group::notice(const paxos::Notice& what) {
   if (std::holds_alternative<paxos::Elected>(what)) {
-    owner_.on_elected();
+    // A reign reads the tables.
+    if (installing_) {
+      elected_late_ = true;
+    } else {
+      owner_.on_elected();
+    }
   } else if (std::holds_alternative<paxos::Deposed>(what)) {
     refuse_all(Error(Code::kNotMaster, "this MDS is not the master any more"));
-    owner_.on_deposed();
+    if (!std::exchange(elected_late_, false)) owner_.on_deposed();
   } else if (const auto* leader = std::get_if<paxos::LeaderChanged>(&what)) {
     log_.info("{}", leader->leader.valid() ? fmt::format("MDS#{} leads", leader->leader.raw())
                                            : std::string("no leader is known"));
   } else if (const auto* members = std::get_if<paxos::MembershipChanged>(&what)) {
+    part_with_removed(members->membership);
     dial();
     owner_.on_membership(members->membership);
   } else if (const auto* need = std::get_if<paxos::NeedSnapshot>(&what)) {
@@ -334,46 +365,6 @@ void Group::fail_now(const Error& error) {
   records_wait_.notify_all();
   refuse_all(error);
   owner_.on_failure(error);
-}
-
-std::optional<net::Address> Group::address_of(NodeId member) const {
-  const auto given = options_.addresses.find(member);
-  if (given != options_.addresses.end()) return given->second;
-  if (core_ == nullptr) return std::nullopt;
-  const paxos::Member* found = paxos::find_member(core_->membership(), member);
-  if (found != nullptr) {
-    const Result<net::Address> address = net::Address::parse(found->address);
-    if (address.has_value()) return *address;
-  }
-  const auto met = met_.find(member);
-  if (met != met_.end()) return met->second;
-  const auto seed = options_.seeds.find(member);
-  return seed == options_.seeds.end() ? std::nullopt : std::optional(seed->second);
-}
-
-void Group::met(NodeId member, const net::Address& address) {
-  if (member == options_.self || stopping_ || failed_) return;
-  if (met_.size() >= kMetMax && !met_.contains(member)) return;
-  met_.insert_or_assign(member, address);
-  dial();
-}
-
-void Group::dial() {
-  std::set<NodeId> whom;
-  for (const paxos::Member& member : core_->membership().members) whom.insert(member.id);
-  // A member that knows nobody yet finds the group by what its repository says, and by who finds it. So does
-  // one whose idea of the group is old.
-  if (whom.empty()) {
-    for (const auto& [id, address] : options_.seeds) whom.insert(id);
-  }
-  for (const auto& [id, address] : met_) whom.insert(id);
-  whom.erase(options_.self);
-  std::map<NodeId, net::Address> peers;
-  for (const NodeId id : whom) {
-    const std::optional<net::Address> address = address_of(id);
-    if (address.has_value()) peers.emplace(id, *address);
-  }
-  transport_.set_peers(peers);
 }
 
 ReplicatedLog::Statistics Group::statistics() const {

@@ -67,6 +67,8 @@ class Group final : public ReplicatedLog {
     virtual void on_resync(NodeId member) = 0;
     virtual void on_report(NodeId from, pb::PeerReport report) = 0;
     virtual void on_failure(const Error& error) = 0;
+    // Somebody still reads the tables, for a reign that ends or has just ended: they must not be replaced yet.
+    virtual bool uses_tables() const { return false; }
   };
 
   Group(runtime::Runtime& runtime, observe::Log& log, TableVault& vault, LogStore& store,
@@ -114,13 +116,17 @@ class Group final : public ReplicatedLog {
 
  private:
   struct Waiting {
-    std::string command;
+    paxos::Blob command;
     runtime::Completion<Result<std::string>> done;
   };
   struct Sending {
     std::uint64_t after_record = 0;
     paxos::SendChosen what;
     Slot last;
+  };
+  struct Departed {
+    net::Address address;
+    runtime::TimerId forget = 0;
   };
   using Answers = std::map<std::uint64_t, runtime::Completion<Result<std::string>>>;
 
@@ -135,10 +141,13 @@ class Group final : public ReplicatedLog {
   void start_sending();
   void arm_timer();
   void answer_confirmed();
-  void dial();
   void fail_now(const Error& error);
   void refuse_all(const Error& error);
   static Task<void> write_log(Group* self);
+  Status judge_what_is_left(const LogState& state, paxos::Durable* durable) const;
+  // group_peers.cpp
+  void part_with_removed(const paxos::Membership& now);
+  void dial();
   // group_transfer.cpp
   static Task<void> send_chosen(Group* self, paxos::SendChosen what, Slot last);
   static Task<void> cut_log(Group* self, Slot through);
@@ -174,12 +183,16 @@ class Group final : public ReplicatedLog {
   std::set<NodeId> sending_to_;
   std::deque<Sending> to_send_;  // waits for the log
   std::map<NodeId, net::Address> met_;
+  paxos::Membership known_;              // the members of the last notice
+  std::map<NodeId, Departed> departed_;  // were removed a moment ago
   std::map<std::uint64_t, Digest> digests_;
   runtime::TimerId timer_ = 0;
   Instant timer_at_;
   bool pump_scheduled_ = false;
   bool pumping_ = false;
   bool installing_ = false;
+  bool elected_late_ =
+      false;  // elected while the tables were being replaced: the owner was not told yet
   bool pulling_ = false;
   bool stopping_ = false;
   bool failed_ = false;

@@ -1,5 +1,7 @@
 // What a member sends to and takes from another one beside consensus messages: chosen slots, snapshots; and the
 // digests of its tables.
+#include <algorithm>
+
 #include "mds/replication/group.h"
 #include "mds/replication/peer_codec.h"
 #include "mds/replication/snapshot_puller.h"
@@ -13,6 +15,7 @@ constexpr ByteCount kLearnBytes = 2_MiB;
 constexpr unsigned kLearnMessages = 4;
 constexpr std::size_t kDigestsKept = 16;
 constexpr Duration kPullPause = 500ms;
+constexpr Duration kTablesPoll = 20ms;
 }  // namespace
 
 Task<void> Group::send_chosen(Group* self, paxos::SendChosen what, Slot last) {
@@ -68,6 +71,11 @@ Task<Status> Group::pull_and_install(NodeId from) {
                          .stopping = &stopping_});
   const Result<Slot> pulled = co_await puller.pull();
   if (!pulled.has_value()) co_return fail(pulled.error());
+  // A reign that ended a moment ago may still read the tables; one that has not noticed yet that it ended, too.
+  while (*pulled > applied_slot() && (leads() || owner_.uses_tables())) {
+    if (stopping_ || failed_) co_return fail(Code::kCancelled, "stopping");
+    co_await runtime::sleep_for(runtime_, kTablesPoll);
+  }
   if (*pulled <= applied_slot()) co_return Status();  // the log was quicker
   Status installed = co_await install();
   co_return installed;
@@ -110,15 +118,15 @@ Task<Status> Group::install() {
   std::erase_if(deferred, [this](const paxos::Chosen& c) { return c.slot <= applied_slot(); });
   if (!deferred.empty()) apply(std::move(deferred));
   pump();
+  if (!failed_ && leads() && std::exchange(elected_late_, false)) owner_.on_elected();
   co_return replaced;
 }
 
 void Group::take_digest(std::uint64_t mark, Slot slot) {
   digests_[mark].slot = slot;
   while (digests_.size() > kDigestsKept) {
-    const auto first =
-        digests_.begin()->first == mark ? std::next(digests_.begin()) : digests_.begin();
-    digests_.erase(first);
+    digests_.erase(std::ranges::min_element(digests_, {},
+                                            [](const auto& digest) { return digest.second.slot; }));
   }
   if (!stopping_) tasks_.spawn(compute_digest(this, mark));
 }

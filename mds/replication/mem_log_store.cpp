@@ -9,6 +9,10 @@
 
 namespace cairn::mds::replication {
 
+namespace {
+constexpr Duration kCachedByALiar = 500ms;
+}
+
 Task<Status> MemLogStore::append(std::vector<paxos::Record> batch) {
   CHECK(!batch.empty());
   CHECK(!appending_);
@@ -23,6 +27,7 @@ Task<Status> MemLogStore::append(std::vector<paxos::Record> batch) {
                          return;
                        }
                        ++flushes_;
+                       if (lying_) keep_image();
                        for (const paxos::Record& record : records) apply(record);
                        done.set(Status());
                      });
@@ -95,9 +100,20 @@ ByteCount MemLogStore::size_bytes() const {
   return bytes;
 }
 
+void MemLogStore::keep_image() {
+  images_.push_back({.at = runtime_->now(), .slots = slots_, .state = state_});
+  while (images_.size() > 1 && runtime_->now() - images_[1].at > kCachedByALiar) {
+    images_.pop_front();
+  }
+}
+
 void MemLogStore::crash() {
   ++life_;
   appending_ = false;
+  if (images_.empty()) return;
+  slots_ = std::move(images_.front().slots);
+  state_ = images_.front().state;
+  images_.clear();
 }
 
 void MemLogStore::wipe() {

@@ -1,6 +1,7 @@
 // MemLogStore: the LogStore of tests and the simulator. Outlives the crash of its users.
 #pragma once
 
+#include <deque>
 #include <map>
 
 #include "mds/replication/log_store.h"
@@ -12,6 +13,8 @@ class MemLogStore final : public LogStore {
   // An append takes `latency`.
   MemLogStore(runtime::Runtime& runtime, Duration latency)
       : runtime_(&runtime), latency_(latency) {}
+  // Of what begins from now on.
+  void set_latency(Duration latency) { latency_ = latency; }
   // From now on used by another life of the node, on its runtime.
   void attach(runtime::Runtime& runtime) { runtime_ = &runtime; }
 
@@ -31,11 +34,15 @@ class MemLogStore final : public LogStore {
   void crash();
   // The disk was replaced: an empty store.
   void wipe();
+  // A planted bug: appends end at once, and what came within the last half second is lost at a
+  // crash, as with a drive that calls its cache durable.
+  void lie_from_now() { lying_ = true; }
   // Every later append fails with kDiskFailed.
   void fail_from_now() { failed_ = true; }
 
  private:
   void apply(const paxos::Record& record);
+  void keep_image();
   Result<std::vector<Entry>> run_from(Slot from, std::size_t slots_max, ByteCount bytes_max) const;
 
   runtime::Runtime* runtime_;
@@ -48,6 +55,13 @@ class MemLogStore final : public LogStore {
   std::uint64_t flushes_ = 0;
   bool appending_ = false;
   bool failed_ = false;
+  bool lying_ = false;
+  struct Image {
+    Instant at;
+    std::map<Slot, paxos::Accepted> slots;
+    LogState state;
+  };
+  std::deque<Image> images_;  // of a lying drive: what it really had
 };
 
 }  // namespace cairn::mds::replication

@@ -1,5 +1,6 @@
 #include "mds/server/mds_server.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "proto/data_plane.pb.h"
@@ -64,13 +65,16 @@ Status MdsServer::start() {
 
 Task<Status> MdsServer::stop(Deadline deadline) {
   if (group_.yield(NodeId())) {
-    // Its last messages leave in the next turns; who took over tells us soon after.
-    while (group_.leader() == options_.identity.mds_id && parts_.runtime.now() < deadline) {
+    // Whoever takes over may need this member's answers, and tells it when it is the leader.
+    while (parts_.runtime.now() < deadline) {
+      const NodeId leader = group_.leader();
+      if (leader.valid() && leader != options_.identity.mds_id) break;
       co_await runtime::sleep_for(parts_.runtime, 10ms);
     }
   }
   stopping_ = true;
   changed_.notify_all();
+  for (net::Stream* stream : greeting_) stream->close();
   for (net::Channel* channel : turned_away_) channel->close();
   co_await tasks_.join();
   co_await doors_.join();
@@ -88,6 +92,8 @@ void MdsServer::on_elected() {
 
 void MdsServer::on_deposed() {
   elected_ = false;
+  // At once: what it still does must not get into the reign of somebody else, nor into a later one of this MDS.
+  if (reign_ != nullptr) reign_->master.depose();
   changed_.notify_all();
 }
 
@@ -108,6 +114,8 @@ Task<void> MdsServer::reign_once() {
   settings.mds_addresses = [this] { return members_.addresses(); };
   reign_ = std::make_shared<Reign>(*this, master::Master::Options{.settings = std::move(settings)});
   const std::shared_ptr<Reign> reign = reign_;
+  std::erase_if(reigns_, [](const std::weak_ptr<Reign>& one) { return one.expired(); });
+  reigns_.push_back(reign);
   Status begun = reign->master.start();
   if (begun.has_value()) begun = co_await reign->master.ready();
   if (begun.has_value()) {
@@ -120,7 +128,15 @@ Task<void> MdsServer::reign_once() {
   while (elected_ && elections_ == election && !stopping_) co_await changed_.wait();
   parts_.log.info("MDS#{} ends its reign", options_.identity.mds_id.raw());
   reign_.reset();
-  co_await reign->master.stop();
+  // It may wait for a chunk server that does not answer. Who was elected again meanwhile has to serve.
+  tasks_.spawn(end_reign(reign));
+}
+
+Task<void> MdsServer::end_reign(std::shared_ptr<Reign> reign) { co_await reign->master.stop(); }
+
+bool MdsServer::uses_tables() const {
+  return std::ranges::any_of(reigns_,
+                             [](const std::weak_ptr<Reign>& one) { return !one.expired(); });
 }
 
 Task<void> MdsServer::keep(MdsServer* self) {
@@ -174,7 +190,7 @@ Task<Result<std::string>> MdsServer::forward(MdsServer* self, std::string method
   const rpc::Handler* handler = reign->dispatcher.find(method);
   CHECK(handler != nullptr);
   Result<std::string> reply = co_await (*handler)(std::move(request));
-  const Status confirmed = co_await self->group_.confirm();
+  const Status confirmed = co_await reign->master.environment().commands.confirm();
   if (!confirmed.has_value()) co_return fail(self->not_master());
   co_return reply;
 }
@@ -220,9 +236,13 @@ Task<void> MdsServer::turn_away(MdsServer* self, std::unique_ptr<net::Stream> st
     return redirect(self, std::move(request));
   };
   const Deadline greeting = self->parts_.runtime.after(kGreeting);
+  // It is there until accept_channel() has ended.
+  net::Stream* const greeted = stream.get();
+  self->greeting_.insert(greeted);
   Result<std::unique_ptr<net::Channel>> made = co_await net::accept_channel(
       self->parts_.runtime, std::move(stream), self->options_.settings.credentials,
       std::move(handler), greeting);
+  self->greeting_.erase(greeted);
   if (!made.has_value()) co_return;
   const std::unique_ptr<net::Channel> channel = std::move(*made);
   runtime::Completion<bool> gone(self->parts_.runtime);

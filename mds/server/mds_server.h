@@ -11,9 +11,10 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
+#include <vector>
 
+#include "common/base/arrival_set.h"
 #include "common/net/stream.h"
 #include "common/rpc/rpc.h"
 #include "mds/master/master.h"
@@ -84,9 +85,12 @@ class MdsServer final : private replication::Group::Owner {
   void on_resync(NodeId member) override;
   void on_report(NodeId from, pb::PeerReport report) override;
   void on_failure(const Error& error) override;
+  bool uses_tables() const override;
 
   static Task<void> reign(MdsServer* self);
   Task<void> reign_once();
+  // Beside the next reign, if there is one.
+  static Task<void> end_reign(std::shared_ptr<Reign> reign);
   static Task<void> keep(MdsServer* self);
   static Task<Result<std::string>> forward(MdsServer* self, std::string method,
                                            std::string request);
@@ -106,8 +110,11 @@ class MdsServer final : private replication::Group::Owner {
   service::PeerService peer_service_;
   rpc::Dispatcher dispatcher_;
   std::shared_ptr<Reign> reign_;
+  // All that were not gone at the last look, for a call of theirs may still be under way.
+  std::vector<std::weak_ptr<Reign>> reigns_;
   runtime::Signal changed_;
-  std::set<net::Channel*> turned_away_;
+  ArrivalSet<net::Channel*> turned_away_;
+  ArrivalSet<net::Stream*> greeting_;  // clients that have not said who they are
   bool elected_ = false;
   std::uint64_t elections_ = 0;
   bool stopping_ = false;

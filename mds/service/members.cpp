@@ -13,6 +13,10 @@ const char* role_text(paxos::Role role) {
   return role == paxos::Role::kVoter ? "voter" : "learner";
 }
 
+// A new leader counts everybody as heard of when it begins. Every answer names chosen slots, and a
+// member that has none yet is as good as silent.
+bool was_heard(const paxos::PeerProgress& peer) { return peer.chosen != Slot(); }
+
 paxos::Member* member_of(paxos::Membership& membership, NodeId id) {
   const auto at = std::ranges::find(membership.members, id, &paxos::Member::id);
   return at == membership.members.end() ? nullptr : &*at;
@@ -96,6 +100,20 @@ void Members::resync(NodeId member, master::EventWriter* events) {
   }
 }
 
+MdsState Members::state_of(const paxos::PeerProgress& peer) const {
+  if (!was_heard(peer)) return MdsState::kUnavail;
+  const MdsState state = watch_.state(peer, group_.chosen(), runtime_.now());
+  const auto report = reports_.find(peer.id);
+  const bool stale = report != reports_.end() && report->second.stat.status() == "stale";
+  return state == MdsState::kAvail && stale ? MdsState::kStale : state;
+}
+
+bool Members::surely_up(const paxos::PeerProgress& peer) const {
+  const auto report = reports_.find(peer.id);
+  if (report == reports_.end() || runtime_.now() - report->second.at > kHeardWithin) return false;
+  return state_of(peer) == MdsState::kAvail;
+}
+
 // One change at a time; the next second does the next.
 void Members::keep_members(runtime::TaskGroup& tasks) {
   const std::vector<paxos::PeerProgress> peers = group_.peers();
@@ -120,7 +138,7 @@ void Members::keep_members(runtime::TaskGroup& tasks) {
     }
     const auto progress = std::ranges::find(peers, member.id, &paxos::PeerProgress::id);
     if (member.role == paxos::Role::kVoter || progress == peers.end()) continue;
-    if (watch_.state(*progress, group_.chosen(), runtime_.now()) != MdsState::kAvail) continue;
+    if (!surely_up(*progress)) continue;  // its daemon may never have been started
     if (progress->chosen.raw() + kPromoteLag < group_.chosen().raw()) continue;
     log_.info("MDS#{} has caught up: it becomes a voter", member.id.raw());
     changing_ = true;
@@ -145,7 +163,6 @@ Task<void> Members::change(Members* self, Group::Edit edit) {
 }
 
 void Members::fill(pb::StatReply* reply) {
-  const Instant now = runtime_.now();
   const std::vector<paxos::PeerProgress> peers = group_.peers();
   for (const paxos::Member& member : group_.membership().members) {
     pb::MdsStat* stat = reply->add_mds();
@@ -156,8 +173,7 @@ void Members::fill(pb::StatReply* reply) {
       const auto report = reports_.find(member.id);
       if (report != reports_.end()) *stat = report->second.stat;
       const bool known = progress != peers.end();
-      MdsState state = known ? watch_.state(*progress, group_.chosen(), now) : MdsState::kUnavail;
-      if (state == MdsState::kAvail && stat->status() == "stale") state = MdsState::kStale;
+      const MdsState state = known ? state_of(*progress) : MdsState::kUnavail;
       stat->set_status(mds_state_text(state));
       if (known) stat->set_applied_slot(std::max(stat->applied_slot(), progress->chosen.raw()));
       if (state == MdsState::kUnavail) {
@@ -213,9 +229,7 @@ std::size_t Members::voters_up(NodeId without) const {
       continue;
     }
     const auto progress = std::ranges::find(peers, member.id, &paxos::PeerProgress::id);
-    if (progress == peers.end()) continue;
-    const MdsState state = watch_.state(*progress, group_.chosen(), runtime_.now());
-    if (state == MdsState::kAvail) ++up;
+    if (progress != peers.end() && surely_up(*progress)) ++up;
   }
   return up;
 }

@@ -35,6 +35,8 @@ class Members {
   // A learner this close to the tip becomes a voter.
   static constexpr std::uint64_t kPromoteLag = 1000;
   static constexpr std::size_t kMembersMax = 9;
+  // A member that lives reports once a second.
+  static constexpr Duration kHeardWithin = 3s;
 
   Members(runtime::Runtime& runtime, observe::Log& log, replication::Group& group,
           Identity identity);
@@ -55,7 +57,8 @@ class Members {
   // Empty: unknown.
   std::string master_address() const;
   std::string text_of(NodeId member) const;  // "MDS#3 (10.0.0.3:2510)"
-  // Voters that are up, the own one included; without `without`.
+  // Voters that are surely up and vote, the own one included; without `without`. Those of whom this reign has not
+  // heard yet do not count: kHeardWithin after its begin all that live have been.
   std::size_t voters_up(NodeId without) const;
 
   const Identity& identity() const { return identity_; }
@@ -70,6 +73,9 @@ class Members {
     std::uint64_t repo_uuid = 0;
   };
   pb::MdsStat own();
+  MdsState state_of(const paxos::PeerProgress& peer) const;
+  // It said so itself, not long ago: one that does not know what it promised gives no votes.
+  bool surely_up(const paxos::PeerProgress& peer) const;
   void keep_members(runtime::TaskGroup& tasks);
   static Task<void> change(Members* self, replication::Group::Edit edit);
 

@@ -13,6 +13,7 @@ constexpr Duration kChangePatience = 10s;
 constexpr Duration kDigestPatience = 100s;
 constexpr Duration kDigestPoll = 100ms;
 constexpr Duration kDigestCall = 3s;
+constexpr Duration kLookAgain = 100ms;
 
 void add_members(const paxos::Membership& membership,
                  google::protobuf::RepeatedPtrField<pb::MdsMember>* to) {
@@ -125,7 +126,18 @@ Task<Result<pb::RemoveMdsReply>> MembersService::remove_mds(MembersService* self
                                                             pb::RemoveMdsRequest request) {
   CO_TRY_VOID(self->check_cluster(request.cluster()));
   const NodeId id = NodeId::from_raw(request.mds_id());
-  CO_TRY_VOID(self->may_remove(id));
+  Status allowed = self->may_remove(id);
+  // A master that was just elected has not heard of everybody yet.
+  runtime::Runtime& clock = self->master_.environment().runtime;
+  while (!allowed.has_value() && allowed.error().code() == Code::kRefusedForSafety &&
+         clock.now() < self->master_.started() + PeerWatch::kUnavailAfter) {
+    co_await runtime::sleep_for(clock, kLookAgain);
+    if (self->master_.environment().stopping) {
+      co_return fail(Code::kNotMaster, "this MDS is not the master any more");
+    }
+    allowed = self->may_remove(id);
+  }
+  if (!allowed.has_value()) co_return fail(allowed.error());
   if (id == self->members_.identity().mds_id) {
     if (!self->group_.yield(NodeId())) {
       co_return fail(
@@ -136,7 +148,10 @@ Task<Result<pb::RemoveMdsReply>> MembersService::remove_mds(MembersService* self
                    fmt::format("MDS#{} was the master and handed over first", id.raw()));
   }
   const std::string address = paxos::find_member(self->group_.membership(), id)->address;
-  replication::Group::Edit edit = [id](const paxos::Membership& now) -> Result<paxos::Membership> {
+  // Asked again at the change itself: another one may have come first.
+  replication::Group::Edit edit = [self,
+                                   id](const paxos::Membership& now) -> Result<paxos::Membership> {
+    TRY_VOID(self->may_remove(id));
     paxos::Membership next = now;
     std::erase_if(next.members, [id](const paxos::Member& member) { return member.id == id; });
     return next;

@@ -25,10 +25,15 @@ class MdsSession {
   struct Options {
     std::vector<net::Address> doors;  // session doors of all MDS
     net::Credentials credentials;
-    std::string name;  // process name of the session: different for each
+    std::string name;          // process name of the session: different for each
+    std::uint64_t resume = 0;  // a session of another MdsSession to go on with
   };
   MdsSession(runtime::Runtime& runtime, net::Network& network, Options options)
-      : runtime_(runtime), network_(network), options_(std::move(options)), changed_(runtime) {}
+      : runtime_(runtime),
+        network_(network),
+        options_(std::move(options)),
+        changed_(runtime),
+        session_(options_.resume) {}
 
   Task<Status> open(Deadline deadline);
   Task<Result<pb::ClientReply>> mutate(pb::ClientRequest request, Deadline deadline);
@@ -39,6 +44,7 @@ class MdsSession {
   // Which MDS answered last: index in Options::doors.
   std::size_t door() const { return door_; }
   std::uint64_t root() const { return root_; }
+  std::uint64_t session() const { return session_; }
 
  private:
   using ChannelPtr = std::shared_ptr<net::Channel>;

@@ -6,16 +6,26 @@ import json
 import os
 import pty
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from random import Random
 
 from harness import BIN, DEMO, Demo, Results, arguments, check, check_equal, main, run, wait_until
 
 
+INTERRUPTED_ROUNDS = 15
+
+
+def master(demo: Demo) -> dict:
+    return next(mds for mds in demo.stat()["mds"] if mds["master"])
+
+
 def attributes_in_a_mount(demo: Demo) -> None:
     text = demo.cairn("get-attr", demo.mount).stdout
-    check(text.startswith(f"connected to MDS#1\nFile: '{demo.mount}'\nAttributes:\n"), text)
+    first = f"connected to MDS#{master(demo)['id']}\n"
+    check(text.startswith(f"{first}File: '{demo.mount}'\nAttributes:\n"), text)
     check("encoding=4+2:5\n" in text and "failure-domain=host\n" in text, text)
     directory = demo.mount / "three"
     (directory / "below").mkdir(parents=True)
@@ -67,14 +77,18 @@ def state_of_the_cluster(demo: Demo) -> None:
     state = demo.stat()
     check_equal(state["schema"], 1, "schema")
     check_equal(state["cluster"]["status"], "healthy", "status")
-    check_equal([mds["master"] for mds in state["mds"]], [True], "masters")
+    check_equal(sum(mds["master"] for mds in state["mds"]), 1, "masters")
+    check_equal([mds["id"] for mds in state["mds"]], [1, 2, 3], "ids of the MDS")
+    for mds in state["mds"]:
+        check(mds["role"] == "voter" and mds["status"] == "avail", str(mds))
+        check(mds["memory_bytes"] > 0 and mds["uptime_ns"] > 0 and mds["host"] != "", str(mds))
     check_equal([cs["status"] for cs in state["cs"]], ["active"] * 7, "chunk servers")
     check_equal([cs["id"] for cs in state["cs"]], list(range(1025, 1032)), "ids")
     points = [client["mount_point"] for client in state["clients"]]
     check(str(demo.mount) in points, f"the mount is not in {points}")
     text = demo.cairn("stat").stdout
-    for word in ("Cluster 'demo': healthy", "Space: [", "MDS nodes: 1 of 1", "CS nodes: 7 of 7",
-                 "\nMDSID", "\nM   1  avail", "\nCSID", "\nCLID", "\nTIME"):
+    for word in ("Cluster 'demo': healthy", "Space: [", "MDS nodes: 3 of 3", "CS nodes: 7 of 7",
+                 "\nMDSID", f"\nM   {master(demo)['id']}  avail", "\nCSID", "\nCLID", "\nTIME"):
         check(word in text, f"{word!r} is not in:\n{text}")
     check("\x1b" not in text, "escape codes in stat")
 
@@ -110,11 +124,69 @@ def a_lost_store_is_never_made_anew(demo: Demo) -> None:
 
 def services_of_the_host(demo: Demo) -> None:
     services = json.loads(demo.cairn("list-services", "--json").stdout)["services"]
-    check_equal([s["state"] for s in services], ["running"] * 8, "states")
+    check_equal([s["state"] for s in services], ["running"] * 10, "states")
+    found = {s["id"]: s["repository"] for s in services if s["type"] == "mds"}
+    check_equal(found, {number: str(demo.dir / f"mds{number}") for number in (1, 2, 3)}, "MDS")
+    lines = demo.cairn("list-services", "-M").stdout.splitlines()
+    check_equal(len(lines), 4, f"lines of list-services -M: {lines}")
     demo.kill("cs:7")
     lines = demo.cairn("list-services", "-C").stdout.splitlines()
     check_equal(sum("stopped" in line for line in lines), 1, "stopped services")
     demo.start("cs:7")
+
+
+def mds_that_agree(demo: Demo) -> None:
+    found = json.loads(demo.cairn("check-mds", "--json").stdout)
+    check_equal((found["result"], len(found["mds"])), ("agree", 3), str(found))
+    check_equal(len({mds["digest"] for mds in found["mds"]}), 1, "digests")
+    text = demo.cairn("check-mds").stdout
+    check("All 3 MDS agree." in text, text)
+    demo.kill("mds:3")
+    silent = demo.cairn("check-mds", good=False)
+    check_equal(silent.returncode, 8, silent.stdout)
+    check("no digest" in silent.stdout, silent.stdout)
+    demo.start("mds:3")
+    wait_until(lambda: demo.cairn("check-mds", good=False).returncode == 0, 20, "all agree again")
+
+
+def an_interrupted_make_mds_goes_on(demo: Demo) -> None:
+    """Killed at any moment and repeated, it gets one id, and nothing is left over."""
+    random = Random(1)
+    lists = demo.dir / "etc/clusters/demo"
+    before = [(lists / name).read_text() for name in ("bs.list", "services.list")]
+    with tempfile.TemporaryDirectory(prefix="cairn-test-") as place:
+        for number in range(INTERRUPTED_ROUNDS):
+            repository = Path(place, str(number))
+            command = [str(BIN / "cairn"), "make-mds", "-a", f"127.0.0.1:{free_port_pair()}", "-r",
+                       str(repository), "--force"]
+            for _ in range(random.randrange(4)):
+                process = subprocess.Popen(command, env=demo.environment,
+                                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                time.sleep(random.uniform(0, 0.05))
+                process.kill()
+                process.wait()
+            if repository.exists() and (repository / "mds.joining").exists():
+                check(not (repository / "lock").exists(), "something was started")
+            if not finished(repository):
+                run(*command, env=demo.environment)
+            made = json.loads((repository / "mds.conf").read_text())
+            check_equal(made["mds_id"], 4 + number, "id: each directory takes one")
+            check_equal([peer["id"] for peer in made["peers"]], [1, 2, 3], "peers")
+            check_equal([mds["id"] for mds in demo.stat()["mds"]], [1, 2, 3, made["mds_id"]], "ids")
+            check("\nL " in demo.cairn("stat").stdout, "the new one is not marked as a learner")
+            demo.cairn("rm-mds", made["mds_id"])
+    after = [(lists / name).read_text() for name in ("bs.list", "services.list")]
+    check_equal(after, before, "bs.list and services.list")
+
+
+def finished(repository: Path) -> bool:
+    return (repository / "mds.conf").exists() and not (repository / "mds.joining").exists()
+
+
+def free_port_pair() -> int:
+    sys.path.insert(0, str(BIN.parents[2] / "deploy" / "lib"))
+    from cluster import free_port_pair as choose
+    return choose()
 
 
 def at_terminal(words: list[str], answers: list[str], environment: dict) -> tuple[int, str]:
@@ -219,13 +291,14 @@ def a_crashed_demo_can_be_taken_down(_: Demo) -> None:
 
 SCENARIOS = [attributes_in_a_mount, a_file_with_data_keeps_its_encoding, chunks_of_a_file,
              state_of_the_cluster, a_dead_server_is_shown_and_comes_back,
-             a_lost_store_is_never_made_anew, services_of_the_host,
-             passwords_at_a_terminal, mount_helper, a_killed_mount_is_back_without_waiting,
-             demo_says_it_is_up, two_demos_side_by_side, a_crashed_demo_can_be_taken_down]
+             a_lost_store_is_never_made_anew, services_of_the_host, mds_that_agree,
+             an_interrupted_make_mds_goes_on, passwords_at_a_terminal, mount_helper,
+             a_killed_mount_is_back_without_waiting, demo_says_it_is_up, two_demos_side_by_side,
+             a_crashed_demo_can_be_taken_down]
 
 
 def body(results: Results, keep: bool) -> None:
-    with Demo("--cs-size", "4G", keep=keep) as demo:
+    with Demo("--mds", "3", "--cs-size", "4G", keep=keep) as demo:
         for scenario in SCENARIOS:
             results.scenario(scenario.__name__, scenario, demo)
 

@@ -4,6 +4,7 @@ Every answer they get is judged by a model (history.py, load.py): nothing is los
 twice, nothing old is read, no call fails, and none takes 3 s."""
 
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 from harness import (BIN, Cluster, Results, arguments, check, check_equal, main, run, wait_until)
+from history import ROOT
 from load import Load, quantile
 from register import Register
 
@@ -27,7 +29,6 @@ class Story:
         self.cluster = cluster
         self.load = load
         self.local = local
-        self.inodes_before = cluster.stat()["cluster"]["inodes"]
         self.longest: list[float] = []
 
     def kill_the_master(self, number: int) -> None:
@@ -127,13 +128,22 @@ class Story:
         self.load.pause()
         self.load.collect()
         model = self.load.model
-        roots = sum(1 for name in model.names.values() if name.value == ("dir", 0)) + 1
-        registers = len(list(self.cluster.mount(0).glob("register-*")))
-        wanted = self.inodes_before + roots + model.inodes() + registers
-        wait_until(lambda: self.cluster.stat()["cluster"]["inodes"] == wanted, 30,
-                   f"{wanted} inodes in all: those of removed files are gone, none was made twice")
+        roots = sum(1 for name in model.names.values() if name.value == ROOT)
+        check_equal(inodes_below(self.load.roots[0]), roots + model.inodes(), "inodes of the load")
+        wanted = 1 + inodes_below(self.cluster.mount(0))
+        have = -1
+
+        def equal() -> bool:
+            nonlocal have
+            have = self.cluster.stat()["cluster"]["inodes"]
+            return have == wanted
+        try:
+            wait_until(equal, 30, "the inodes of removed files are gone")
+        except AssertionError:
+            check_equal(have, wanted, "inodes (more: made twice or not removed; less: lost)")
         self.load.go()
         self.cluster.cairn("check-mds")
+        self.events_tell_of_masters()
         calls = sorted(self.load.seconds)
         print(f"    {model.operations} operations and {model.looked} looks judged; {len(calls)} "
               f"calls: p50 {quantile(calls, 0.5) * 1e3:.2f} ms, p99 "
@@ -141,6 +151,21 @@ class Story:
         longest = sorted(self.longest)
         print(f"    longest call of each of {len(longest)} faults: p50 {quantile(longest, 0.5):.2f}"
               f" s, p99 {quantile(longest, 0.99):.2f} s, max {longest[-1]:.2f} s", flush=True)
+
+    def events_tell_of_masters(self) -> None:
+        text = self.cluster.cairn("get-event", "-n", "1000", "--json").stdout
+        said = [event["message"] for event in json.loads(text)["events"]
+                if "became master" in event["message"]]
+        known = {f"MDS#{mds.id} at {mds.address} became master" for mds in self.cluster.mds}
+        check(set(said) <= known, f"events of unknown masters: {set(said) - known}")
+        wanted = min(len(self.longest), 20)  # each fault made another one the master
+        check(len(said) > wanted, f"{len(said)} events of new masters after {wanted} changes")
+
+
+def inodes_below(root: Path) -> int:
+    return len({os.lstat(os.path.join(directory, name)).st_ino
+                for directory, names, files in os.walk(root) for name in names + files})
+
 
 def kills_and_stops(results: Results, keep: bool, rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="cairn-local-") as local, \

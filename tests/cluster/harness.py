@@ -257,11 +257,11 @@ class Cluster(Servers):
         result = self.cairn("stat", "--json", good=False)
         if result.returncode != 0:
             return None
-        masters = [mds["id"] for mds in json.loads(result.stdout)["mds"] if mds["master"]]
-        return self.index_of(masters[0]) if len(masters) == 1 else None
+        return self._master_of(json.loads(result.stdout)["mds"])
 
-    def index_of(self, mds_id: int) -> int:
-        return next(i for i, mds in enumerate(self.mds) if mds.id == mds_id)
+    def _master_of(self, members: list[dict]) -> int | None:
+        masters = [mds["id"] for mds in members if mds["master"]]
+        return next((i for i, mds in enumerate(self.mds) if [mds.id] == masters), None)
 
     def wait_master(self, seconds: float = 10, other_than: int | None = None) -> int:
         def found() -> tuple[int] | None:
@@ -276,10 +276,9 @@ class Cluster(Servers):
         def good() -> tuple[int] | None:
             result = self.cairn("stat", "--json", good=False)
             members = json.loads(result.stdout)["mds"] if result.returncode == 0 else []
-            able = [mds for mds in members if mds["status"] == "avail" and
-                    mds.get("role", "voter") == "voter"]
-            masters = [mds["id"] for mds in members if mds["master"]]
-            return (self.index_of(masters[0]),) if len(able) >= wanted and masters else None
+            able = len(demo_cluster.able_mds(members))
+            index = self._master_of(members)
+            return (index,) if able >= wanted and index is not None else None
         return wait_until(good, seconds, f"{wanted} MDS avail")[0]
 
     def add_mds(self) -> Mds:

@@ -285,6 +285,8 @@ class Story:
         for mds in self.cluster.mds:
             port = mds.address.rsplit(":", 1)[1]
             nodes += ["-n", f"{mds.id}@127.0.0.{10 + mds.id}:{port}"]
+        for index in (0, 1):
+            self.cluster.unmount(index)
         for mds in self.cluster.mds:
             mds.stop()
         for mds in self.cluster.mds:
@@ -312,8 +314,6 @@ class Story:
 
     def restart_the_others(self) -> None:
         """Chunk servers and mounts read bs.list anew."""
-        for index in (0, 1):
-            self.cluster.lib.stop(self.cluster.lib.parts[f"client:{index + 1}"])
         names = self.cluster.lib.names("cs")
         for name in names:
             part = self.cluster.lib.parts[name]

@@ -34,19 +34,21 @@ class Register:
     def __enter__(self) -> "Register":
         self.path.mkdir()
         command = [BIN / "cairn-mds-probe", "-c", self.cluster.environment["CAIRN_CLUSTER"], "--at",
-                   self.cluster.mds[self.at].address, "--inode", str(self.path.stat().st_ino)]
+                   self.cluster.mds[self.at].address, "--inode", str(self.path.stat().st_ino),
+                   "--others", ",".join(mds.address for i, mds in enumerate(self.cluster.mds)
+                                        if i != self.at)]
         self.write_one(1)
         self.thread.start()
         with self.output.open("w") as output:
             self.probe = subprocess.Popen(command, stdout=output, env=self.cluster.environment)
-        wait_until(lambda: self.answers(), 10, "the probe is answered by the master")
+        wait_until(lambda: self.answers() > 20, 10, "the probe is answered by the master")
         return self
 
     def __exit__(self, *_) -> None:
         self.over.set()
         self.thread.join()
-        self.probe.kill()
-        self.probe.wait()
+        self.probe.terminate()
+        self.probe.wait(timeout=10)
 
     def write(self) -> None:
         tag = 1

@@ -10,12 +10,14 @@ constexpr std::uint64_t kAttemptsBeforeGivingUp = 2;
 }  // namespace
 
 void Client::start() {
+  wanders_ = world_.prng.chance(world_.settings.wanderers_per_mille);
   session_ = (end_ - kFirstClient + 1) * kSessionsPerClient;
   think();
 }
 
 void Client::think() {
-  const Duration pause = finishing_ ? Duration(0) : draw(world_.prng, 0us, 2 * world_.settings.think);
+  const Duration pause =
+      finishing_ ? Duration(0) : draw(world_.prng, 0us, 2 * world_.settings.think);
   world_.schedule.after(pause, [this, number = ++thinking_] {
     if (number == thinking_ && !running_.has_value()) begin();
   });
@@ -31,7 +33,7 @@ RegisterOp Client::draw_op(bool read) {
   Prng& prng = world_.prng;
   if (read) return {.kind = OpKind::kRead};
   RegisterOp op{.kind = OpKind::kAppend, .argument = prng.next()};
-  if (prng.chance(200)) op.kind = OpKind::kWrite;
+  if (prng.chance(40)) op.kind = OpKind::kWrite;
   if (prng.chance(300)) {
     op.kind = OpKind::kCas;
     op.expected = last_seen_;
@@ -56,27 +58,31 @@ void Client::begin() {
   attempt();
 }
 
+NodeId Client::anybody() const {
+  const std::vector<NodeId> ids = finishing_ ? world_.member_ids() : world_.ids();
+  return ids[world_.prng.below(ids.size())];
+}
+
 void Client::attempt() {
   Running& running = *running_;
   ++running.attempts;
   if (running.attempts > 1) ++world_.stats.retries;
-  if (!target_.valid() || (running.attempts > 1 && world_.prng.chance(300))) {
-    const std::vector<NodeId> ids = world_.ids();
-    target_ = ids[world_.prng.below(ids.size())];
-  }
+  const bool elsewhere = wanders_ || (running.attempts > 1 && world_.prng.chance(300));
+  if (!target_.valid() || elsewhere) target_ = anybody();
   world_.request(target_, running.request);
   // An attempt that nobody answers ends here.
-  world_.schedule.after(world_.settings.patience, [this, number = ++running.attempt,
-                                                   seq = running.request.seq] {
-    if (!running_.has_value() || running_->request.seq != seq || running_->attempt != number) return;
-    target_ = NodeId();
-    if (!finishing_ && running_->attempts >= kAttemptsBeforeGivingUp &&
-        world_.prng.chance(world_.settings.abandon_per_mille)) {
-      give_up();
-    } else {
-      attempt();
-    }
-  });
+  world_.schedule.after(
+      world_.settings.patience, [this, number = ++running.attempt, seq = running.request.seq] {
+        if (!running_.has_value() || running_->request.seq != seq || running_->attempt != number)
+          return;
+        target_ = NodeId();
+        if (!finishing_ && running_->attempts >= kAttemptsBeforeGivingUp &&
+            world_.prng.chance(world_.settings.abandon_per_mille)) {
+          give_up();
+        } else {
+          attempt();
+        }
+      });
 }
 
 void Client::retry_in(Duration delay) {

@@ -1,5 +1,5 @@
-// Client: one operation at a time, retried with the same (session, seq) at another member until somebody answers or it
-// gives up. Everything it saw goes into the history.
+// Client: one operation at a time, retried with the same (session, seq) at another member until
+// somebody answers or it gives up. Everything it saw goes into the history.
 #pragma once
 
 #include <functional>
@@ -33,6 +33,7 @@ class Client {
   void begin();
   RegisterOp draw_op(bool read);
   void attempt();
+  NodeId anybody() const;
   void retry_in(Duration delay);
   void answered(const Reply& reply);
   void give_up();
@@ -43,6 +44,7 @@ class Client {
   std::uint64_t session_ = 0;
   std::uint64_t seq_ = 0;
   NodeId target_;
+  bool wanders_ = false;
   std::optional<Running> running_;
   std::uint64_t last_seen_ = 0;  // of some register: what a cas may expect
   std::uint64_t thinking_ = 0;

@@ -9,12 +9,10 @@ constexpr std::size_t kFields = 6;
 }
 
 std::string encode(const Command& command) {
-  const std::array<std::uint64_t, kFields> fields = {command.session,
-                                                     command.seq,
-                                                     command.key,
-                                                     static_cast<std::uint64_t>(command.op.kind),
-                                                     command.op.argument,
-                                                     command.op.expected};
+  const std::array<std::uint64_t, kFields> fields = {
+      command.session,     command.seq,
+      command.key,         static_cast<std::uint64_t>(command.op.kind),
+      command.op.argument, command.op.expected};
   std::string bytes;
   bytes.reserve(kFields * 8 + command.padding);
   for (const std::uint64_t field : fields) {

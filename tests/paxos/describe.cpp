@@ -67,8 +67,7 @@ std::string describe(const paxos::Message& message) {
             std::string text =
                 format("{} chosen {} accepted", on("Promise", m.ballot), m.chosen.raw());
             for (const paxos::Accepted& a : m.accepted) {
-              text +=
-                  format(" {}@{}={}", a.slot.raw(), to_string(a.ballot), describe(a.value));
+              text += format(" {}@{}={}", a.slot.raw(), to_string(a.ballot), describe(a.value));
             }
             return text;
           },
@@ -81,8 +80,8 @@ std::string describe(const paxos::Message& message) {
                           m.last.raw(), m.chosen.raw());
           },
           [](const paxos::Refuse& m) {
-            return format("{} promised {} chosen {}", on("Refuse", m.ballot),
-                          to_string(m.promised), m.chosen.raw());
+            return format("{} promised {} chosen {}", on("Refuse", m.ballot), to_string(m.promised),
+                          m.chosen.raw());
           },
           [](const paxos::Heartbeat& m) {
             return format("{} round {} chosen {}", on("Heartbeat", m.ballot), m.round,
@@ -141,36 +140,35 @@ std::uint64_t hash_all(const std::vector<paxos::Value>& values) {
 
 std::uint64_t hash_of(const paxos::Message& message) {
   const std::uint64_t body = std::visit(
-      Overloaded{
-          [](const paxos::PreVote& m) { return mix(hash_of(m.ballot), m.chosen.raw()); },
-          [](const paxos::PreVoteReply& m) {
-            return mix(mix(hash_of(m.ballot), hash_of(m.promised)), m.granted ? 1 : 2);
-          },
-          [](const paxos::Prepare& m) { return mix(hash_of(m.ballot), m.chosen.raw()); },
-          [](const paxos::Promise& m) {
-            std::uint64_t hash = mix(hash_of(m.ballot), m.chosen.raw());
-            for (const paxos::Accepted& a : m.accepted) {
-              hash = mix(hash, mix(a.slot.raw(), hash_of(a.ballot)));
-            }
-            return hash;
-          },
-          [](const paxos::Accept& m) {
-            return mix(mix(hash_of(m.ballot), m.first.raw()), hash_all(m.values));
-          },
-          [](const paxos::AcceptedReply& m) {
-            return mix(mix(hash_of(m.ballot), m.first.raw()), m.last.raw());
-          },
-          [](const paxos::Refuse& m) { return mix(hash_of(m.ballot), hash_of(m.promised)); },
-          [](const paxos::Heartbeat& m) { return mix(hash_of(m.ballot), m.round); },
-          [](const paxos::HeartbeatReply& m) {
-            return mix(mix(hash_of(m.ballot), m.round), m.accepted.raw());
-          },
-          [](const paxos::Fetch& m) { return mix(3, m.from.raw()); },
-          [](const paxos::Learn& m) { return mix(m.first.raw(), hash_all(m.values)); },
-          [](const paxos::SnapshotNeeded& m) { return mix(4, m.applied.raw()); },
-          [](const paxos::Yield& m) { return hash_of(m.ballot); },
-          [](const paxos::Recover& m) { return m.nonce; },
-          [](const paxos::RecoverReply& m) { return mix(hash_of(m.ballot), m.upto.raw()); }},
+      Overloaded{[](const paxos::PreVote& m) { return mix(hash_of(m.ballot), m.chosen.raw()); },
+                 [](const paxos::PreVoteReply& m) {
+                   return mix(mix(hash_of(m.ballot), hash_of(m.promised)), m.granted ? 1 : 2);
+                 },
+                 [](const paxos::Prepare& m) { return mix(hash_of(m.ballot), m.chosen.raw()); },
+                 [](const paxos::Promise& m) {
+                   std::uint64_t hash = mix(hash_of(m.ballot), m.chosen.raw());
+                   for (const paxos::Accepted& a : m.accepted) {
+                     hash = mix(hash, mix(a.slot.raw(), hash_of(a.ballot)));
+                   }
+                   return hash;
+                 },
+                 [](const paxos::Accept& m) {
+                   return mix(mix(hash_of(m.ballot), m.first.raw()), hash_all(m.values));
+                 },
+                 [](const paxos::AcceptedReply& m) {
+                   return mix(mix(hash_of(m.ballot), m.first.raw()), m.last.raw());
+                 },
+                 [](const paxos::Refuse& m) { return mix(hash_of(m.ballot), hash_of(m.promised)); },
+                 [](const paxos::Heartbeat& m) { return mix(hash_of(m.ballot), m.round); },
+                 [](const paxos::HeartbeatReply& m) {
+                   return mix(mix(hash_of(m.ballot), m.round), m.accepted.raw());
+                 },
+                 [](const paxos::Fetch& m) { return mix(3, m.from.raw()); },
+                 [](const paxos::Learn& m) { return mix(m.first.raw(), hash_all(m.values)); },
+                 [](const paxos::SnapshotNeeded& m) { return mix(4, m.applied.raw()); },
+                 [](const paxos::Yield& m) { return hash_of(m.ballot); },
+                 [](const paxos::Recover& m) { return m.nonce; },
+                 [](const paxos::RecoverReply& m) { return mix(hash_of(m.ballot), m.upto.raw()); }},
       message);
   return mix(body, message.index());
 }

@@ -11,8 +11,8 @@ namespace cairn::paxos_sim {
 
 // Uniform in [low, high].
 inline Duration draw(Prng& prng, Duration low, Duration high) {
-  return Duration(static_cast<std::int64_t>(prng.between(static_cast<std::uint64_t>(low.count()),
-                                                         static_cast<std::uint64_t>(high.count()))));
+  return Duration(static_cast<std::int64_t>(prng.between(
+      static_cast<std::uint64_t>(low.count()), static_cast<std::uint64_t>(high.count()))));
 }
 inline Duration per_mille(Duration whole, std::uint64_t parts) {
   return Duration(whole.count() / 1000 * static_cast<std::int64_t>(parts));

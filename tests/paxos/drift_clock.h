@@ -1,5 +1,5 @@
-// DriftClock: the monotonic clock of one process life: its own zero, its own speed. Counts the time in
-// which the process was stopped.
+// DriftClock: the monotonic clock of one process life: its own zero, its own speed. Counts the time
+// in which the process was stopped.
 #pragma once
 
 #include "common/base/time.h"
@@ -11,7 +11,8 @@ class DriftClock {
   static constexpr std::int64_t kTrueRate = 1'000'000;
 
   DriftClock() = default;
-  // `rate`: local microseconds in a true second. `zero`: what it shows at the beginning of the world.
+  // `rate`: local microseconds in a true second. `zero`: what it shows at the beginning of the
+  // world.
   DriftClock(Duration zero, std::int64_t rate) : zero_(zero), rate_(rate) {}
 
   Instant local(Duration at) const {

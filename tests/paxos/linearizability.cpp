@@ -10,8 +10,8 @@ namespace cairn::paxos_sim {
 
 namespace {
 
-// Calls and returns in the order of time, as a doubly linked list, so that an operation that was put into the
-// order is taken out and put back in O(1). Entry 0 is the head.
+// Calls and returns in the order of time, as a doubly linked list, so that an operation that was
+// put into the order is taken out and put back in O(1). Entry 0 is the head.
 struct Entry {
   std::uint32_t operation = 0;
   std::uint32_t match = 0;  // of a call: its return; of a return: 0

@@ -1,9 +1,10 @@
-// Is there an order of the operations of one register, each taking effect at some moment between its call and its
-// return, that explains every answer?
+// Is there an order of the operations of one register, each taking effect at some moment between
+// its call and its return, that explains every answer?
 //
-// Sources: J. Wing, C. Gong, "Testing and Verifying Concurrent Objects" (1993): the search. G. Lowe, "Testing for
-// linearizability" (2017): remember what was reached (which operations, which state) and never go on from there
-// twice. Registers are independent: a history is linearizable when it is so per register (Herlihy, Wing 1990).
+// Sources: J. Wing, C. Gong, "Testing and Verifying Concurrent Objects" (1993): the search.
+//          G. Lowe, "Testing for linearizability" (2017): remember what was reached (which
+//          operations, which state) and never go on from there twice. M. Herlihy, J. Wing (1990):
+//          a history is linearizable when it is so for each register.
 //
 // Limits: gives up after `steps_max` and says so; never a wrong "no" short of a 128-bit collision.
 #pragma once

@@ -1,6 +1,7 @@
-// The consensus simulator: cairn-paxos-sim [--seed N] [--count N] [--minutes M] [--check-determinism]
-// [--planted-bug NAME] [--black-box] [--seeds FILE] [--require-coverage] [--keep-going] [--verbose]
-// Runs seeds one after another and stops at the first failure, naming the seed that repeats it. docs/testing.md.
+// The consensus simulator: cairn-paxos-sim [--seed N] [--count N] [--minutes M]
+// [--check-determinism] [--planted-bug NAME] [--black-box] [--seeds FILE] [--require-coverage]
+// [--keep-going] [--verbose] Runs seeds one after another and stops at the first failure, naming
+// the seed that repeats it. docs/testing.md.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
@@ -21,17 +22,17 @@ using cairn::paxos_sim::Stats;
 using Clock = std::chrono::steady_clock;
 using Number = unsigned long long;
 
-// For the handler of SIGABRT: a failed CHECK must name its seed too.
+// For the handler of signals: a failed CHECK must name its seed too.
 char abort_text[64];
 
-void on_abort(int) {
+void on_abort(int number) {
   // Nothing can be done about a failing write here.
   [[maybe_unused]] const ssize_t written = ::write(2, abort_text, std::strlen(abort_text));
-  ::signal(SIGABRT, SIG_DFL);
+  ::signal(number, SIG_DFL);
 }
 
 bool run_one(const Plan& plan, bool check_determinism, Stats* sum) {
-  std::snprintf(abort_text, sizeof(abort_text), "seed %llu: a CHECK failed\n", Number{plan.seed});
+  std::snprintf(abort_text, sizeof(abort_text), "seed %llu: the process died\n", Number{plan.seed});
   const Outcome outcome = cairn::paxos_sim::run_seed(plan);
   sum->add(outcome.stats);
   if (!outcome.failure.empty()) {
@@ -49,7 +50,8 @@ bool run_one(const Plan& plan, bool check_determinism, Stats* sum) {
 }
 
 void print(const Stats& sum, double seconds) {
-  std::printf("passed in %.1f s (%.0f seeds/s):", seconds, static_cast<double>(sum.seeds) / seconds);
+  std::printf("passed in %.1f s (%.0f seeds/s):", seconds,
+              static_cast<double>(sum.seeds) / seconds);
   for (const Stats::Field& field : Stats::fields()) {
     std::printf(" %s %llu,", std::string(field.name).c_str(), Number{sum.*field.value});
   }
@@ -104,10 +106,13 @@ int main(int argc, char** argv) {
   app.add_option("--seed", plan.seed, "first seed");
   app.add_option("--count", count, "how many seeds");
   app.add_option("--minutes", minutes, "run for so long instead of --count");
-  app.add_flag("--check-determinism", check_determinism, "run every seed twice, compare the events");
-  app.add_option("--planted-bug,--sabotage", planted, "break it on purpose; succeed when it is noticed");
+  app.add_flag("--check-determinism", check_determinism,
+               "run every seed twice, compare the events");
+  app.add_option("--planted-bug,--sabotage", planted,
+                 "break it on purpose; succeed when it is noticed");
   app.add_flag("--black-box", black_box, "look only at what members apply and clients hear");
-  app.add_option("--seeds", seeds_file, "a file of seeds to be run first")->check(CLI::ExistingFile);
+  app.add_option("--seeds", seeds_file, "a file of seeds to be run first")
+      ->check(CLI::ExistingFile);
   app.add_flag("--require-coverage", require_coverage, "fail when something rare never happened");
   app.add_flag("--keep-going", keep_going, "run the other seeds too when one failed");
   app.add_flag("--verbose", plan.verbose, "print every event");
@@ -127,9 +132,12 @@ int main(int argc, char** argv) {
     return hunt(plan, planted, count);
   }
   ::signal(SIGABRT, on_abort);
+  ::signal(SIGSEGV, on_abort);
   Stats sum;
   const auto begun = Clock::now();
-  const auto seconds = [begun] { return std::chrono::duration<double>(Clock::now() - begun).count(); };
+  const auto seconds = [begun] {
+    return std::chrono::duration<double>(Clock::now() - begun).count();
+  };
   if (!seeds_file.empty()) {
     Plan kept = plan;
     for (const std::uint64_t seed : read_seeds(seeds_file)) {

@@ -28,9 +28,9 @@ void Member::start() {
   if (running() || destroyed_ || retired_) return;
   ++life_;
   Prng& prng = world_.prng;
-  const auto rate = static_cast<std::int64_t>(
-      prng.between(static_cast<std::uint64_t>(world_.settings.rate_min),
-                   static_cast<std::uint64_t>(world_.settings.rate_max)));
+  const auto rate =
+      static_cast<std::int64_t>(prng.between(static_cast<std::uint64_t>(world_.settings.rate_min),
+                                             static_cast<std::uint64_t>(world_.settings.rate_max)));
   clock_ = DriftClock(draw(prng, 1s, 1000s), rate);
   tables_ = durable_tables_;
   if (world_.settings.plan.driver_fault == DriverFault::kApplyTwice) tables_.forget_newest_slot();
@@ -52,13 +52,13 @@ void Member::start() {
   emitted_ = last_chosen_ = durable.applied;
   last_promised_ = durable.promised;
   prepared_before_ = prepared_;
-  core_ = std::make_unique<paxos::Replica>(
-      paxos::Options{.self = id_,
-                     .timing = world_.settings.timing,
-                     .limits = world_.settings.limits,
-                     .seed = prng.next(),
-                     .sabotage = world_.settings.plan.sabotage},
-      std::move(durable), local_now());
+  core_ =
+      std::make_unique<paxos::Replica>(paxos::Options{.self = id_,
+                                                      .timing = world_.settings.timing,
+                                                      .limits = world_.settings.limits,
+                                                      .seed = prng.next(),
+                                                      .sabotage = world_.settings.plan.sabotage},
+                                       std::move(durable), local_now());
   plan_flush();
   step([](paxos::Replica&) {});
 }
@@ -88,8 +88,8 @@ void Member::crash() {
   watch(log_.crash(whole));
   forget_life();
   ++world_.stats.crashes;
-  const Duration down = world_.healed ? Duration(1ms)
-                                      : draw(world_.prng, 100us, 2 * world_.settings.timing.hold);
+  const Duration down =
+      world_.healed ? Duration(1ms) : draw(world_.prng, 100us, 2 * world_.settings.timing.hold);
   world_.schedule.after(down, [this, life = life_] {
     if (life == life_) start();
   });
@@ -275,9 +275,7 @@ void Member::receive(NodeId from, std::shared_ptr<const paxos::Message> message)
   if (world_.trace.verbose()) {
     world_.say("{} <- {}  {}", id_.raw(), from.raw(), describe(*message));
   }
-  step([this, from, &message](paxos::Replica& core) {
-    core.receive(from, *message, local_now());
-  });
+  step([this, from, &message](paxos::Replica& core) { core.receive(from, *message, local_now()); });
 }
 
 bool Member::change_members(const paxos::Membership& next) {

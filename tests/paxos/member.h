@@ -1,5 +1,5 @@
-// Member: one simulated MDS process with its disk: the consensus core, and a driver that does what Group does, with
-// everything that can strike between two of its steps.
+// Member: one simulated MDS process with its disk: the consensus core, and a driver that does what
+// Group does, with everything that can strike between two of its steps.
 //
 // Owns:     the core of the present life; log and durable tables of all lives.
 // Promises: the order of effects that the core demands; crash() may come between any two of them.
@@ -110,6 +110,7 @@ class Member {
   void watch(const std::vector<paxos::Record>& durable);
   void watch_message(const paxos::Outgoing& out);
   void watch_accepted(paxos::Ballot ballot, Slot first, Slot last);
+  void watch_log(Slot chosen);
   void watch_chosen(Slot slot);
   void send_from_log(const paxos::SendChosen& job);
   void plan_flush();

@@ -20,8 +20,8 @@ void Member::queue_chosen(std::vector<paxos::Chosen> chosen) {
     if (entry.token != 0) {
       const auto at = proposals_.find(entry.token);
       if (at == proposals_.end() || at->second.hash != hash_of(entry.value)) {
-        world_.oracle.violation(fmt::format("member {} answers token {} wrongly or twice",
-                                            id_.raw(), entry.token));
+        world_.oracle.violation(
+            fmt::format("member {} answers token {} wrongly or twice", id_.raw(), entry.token));
         return;
       }
       item.request = at->second.request;
@@ -148,7 +148,8 @@ void Member::pull_snapshot(NodeId from) {
   if (pulling_) return;
   pulling_ = true;
   const Duration hold = world_.settings.timing.hold;
-  const Duration ask = world_.healed ? Duration(100us) : draw(world_.prng, 50us, per_mille(hold, 100));
+  const Duration ask =
+      world_.healed ? Duration(100us) : draw(world_.prng, 50us, per_mille(hold, 100));
   const Duration transfer = world_.healed ? Duration(1ms) : draw(world_.prng, 100us, 2 * hold);
   post(ask, [this, from, transfer] {
     Member* source = world_.member(from);

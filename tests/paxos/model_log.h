@@ -1,5 +1,5 @@
-// ModelLog: the log store of one simulated member. What was handed over waits, is written as one batch, is durable.
-// One batch is written at a time.
+// ModelLog: the log store of one simulated member. What was handed over waits, is written as one
+// batch, is durable. One batch is written at a time.
 //
 // Promises: a batch is there wholly or not at all, also when the power fails while it is written.
 // Requires: the caller owns time: start_write() ... finish_write().
@@ -40,8 +40,8 @@ class ModelLog {
   std::uint64_t durable_record() const { return durable_record_; }
   std::uint64_t handed_record() const { return handed_record_; }
 
-  // `whole`: the batch under way had reached the disk, though nobody was told. Else it is lost or torn, which is the
-  // same. What waited is lost. Answers the records that turn out durable.
+  // `whole`: the batch under way had reached the disk, though nobody was told. Else it is lost or
+  // torn, which is the same. What waited is lost. Answers the records that turn out durable.
   std::vector<paxos::Record> crash(bool whole);
   // The acceptor state is lost for good. What replaces it knows that.
   void lose_everything();

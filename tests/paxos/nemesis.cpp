@@ -138,8 +138,9 @@ void Nemesis::cut_one_way() {
   const Duration until = world_.schedule.now() + some_time();
   const std::vector<NodeId> ids = world_.ids();
   const Member* master = world_.master();
-  const NodeId victim =
-      master != nullptr && world_.prng.chance(500) ? master->id() : ids[world_.prng.below(ids.size())];
+  const NodeId victim = master != nullptr && world_.prng.chance(500)
+                            ? master->id()
+                            : ids[world_.prng.below(ids.size())];
   const bool deaf = world_.prng.chance(500);
   const bool from_all = world_.prng.chance(500);
   for (const NodeId other : ids) {
@@ -169,8 +170,8 @@ void Nemesis::yield() {
   Member* master = world_.master();
   if (master == nullptr) return;
   const paxos::Membership& now = world_.oracle.newest();
-  const NodeId to = world_.prng.chance(400) ? NodeId()
-                                            : now.members[world_.prng.below(now.members.size())].id;
+  const NodeId to =
+      world_.prng.chance(400) ? NodeId() : now.members[world_.prng.below(now.members.size())].id;
   if (to == master->id()) return;
   const NodeId from = master->id();
   if (!master->yield(to)) return;

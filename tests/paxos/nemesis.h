@@ -1,7 +1,7 @@
 // Nemesis: does, at random times, what the world does to a cluster, and what administrators do.
 //
-// Promises: never more lost acceptor states at once than the protocol survives (docs/protocols/paxos.md, Recovery);
-//           never a membership that could not decide anything.
+// Promises: never more lost acceptor states at once than the protocol survives
+//           (docs/protocols/paxos.md, Recovery); never a membership that could not decide anything.
 #pragma once
 
 #include <functional>
@@ -34,7 +34,8 @@ class Nemesis {
   void yield();
 
   // nemesis_members.cpp
-  // So many lost acceptor states, with `also` among them, are survived by every membership that may still matter.
+  // So many lost acceptor states, with `also` among them, are survived by every membership that may
+  // still matter.
   bool survivable(NodeId also) const;
   bool may_decide(const paxos::Membership& membership) const;
   void change_members();

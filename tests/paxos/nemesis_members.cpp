@@ -1,4 +1,5 @@
-// Administrators: members come, become voters, move, go; and the machines of those that went are taken away.
+// Administrators: members come, become voters, move, go; and the machines of those that went are
+// taken away.
 #include <algorithm>
 
 #include "tests/paxos/client.h"
@@ -13,7 +14,8 @@ constexpr std::uint32_t kMemberIdsMax = 12;
 constexpr std::size_t kMembersMax = 6;
 }  // namespace
 
-// A membership matters as long as some voter of the newest one does not durably know everything it decided.
+// A membership matters as long as some voter of the newest one does not durably know everything it
+// decided.
 bool Nemesis::survivable(NodeId also) const {
   const auto is_lost = [this, also](NodeId id) {
     const auto at = world_.members.find(id);
@@ -51,12 +53,12 @@ bool Nemesis::may_decide(const paxos::Membership& membership) const {
 }
 
 void Nemesis::change_members() {
+  destroy_removed();
   Member* master = world_.master();
   if (master == nullptr) return;
   const std::uint64_t version = world_.oracle.newest().version;
   std::erase_if(world_.proposed,
                 [version](const paxos::Membership& old) { return old.version <= version; });
-  destroy_removed();
   paxos::Membership next = master->core().membership();
   ++next.version;
   bool changed = false;
@@ -117,7 +119,8 @@ bool Nemesis::remove(const Member& master, paxos::Membership* next) {
   NodeId victim = std::exchange(remove_next_, NodeId());
   if (!yielded) victim = next->members[world_.prng.below(next->members.size())].id;
   if (victim == master.id()) {
-    // Without a yield it must leave behind somebody who can go on: a majority of the old voters that knows everything.
+    // Without a yield it must leave behind somebody who can go on: a majority of the old voters
+    // that knows everything.
     for (const paxos::PeerProgress& peer : master.core().peers()) {
       if (peer.chosen < master.core().chosen()) return false;
     }
@@ -134,7 +137,8 @@ bool Nemesis::move(paxos::Membership* next) {
   return true;
 }
 
-// Whoever was removed, for all to know, has no machine any more; as far as nobody depends on what it knew.
+// Whoever was removed, for all to know, has no machine any more; as far as nobody depends on what
+// it knew.
 void Nemesis::destroy_removed() {
   for (const auto& [id, member] : world_.members) {
     const paxos::Membership& newest = world_.oracle.newest();

@@ -1,7 +1,9 @@
-// Oracle: knows everything that all members ever did, in all their lives, and tells what must not be.
+// Oracle: knows everything that all members ever did, in all their lives, and tells what must not
+// be.
 //
 // Promises: the first violation is kept, with the slot, member or request it is about.
-// Requires: told of every durable accept, every value a member took as chosen, every command applied, every answer.
+// Requires: told of every durable accept, every value a member took as chosen, every command
+//           applied, every answer.
 #pragma once
 
 #include <map>
@@ -40,10 +42,14 @@ class Oracle {
   void answered(std::pair<std::uint64_t, std::uint64_t> request, std::uint64_t result);
 
   // ---- what is true ----
-  Slot chosen_slot() const { return Slot(slots_.size()); }  // somebody knows all up to this as chosen
-  // Of the value that logs hold for this slot, once it is chosen. What members give out differs where a membership does
-  // not follow the one before: that is a noop to them.
+  Slot chosen_slot() const {
+    return Slot(slots_.size());
+  }  // somebody knows all up to this as chosen
+  // Of the value that logs hold for this slot, once it is chosen. What members give out differs
+  // where a membership does not follow the one before: that is a noop to them.
   std::uint64_t log_hash(Slot slot) const;
+  // This is what logs hold for `slot`, and it is chosen, whether or not anybody has said so yet.
+  bool is_chosen(Slot slot, std::uint64_t hash) const;
   const paxos::Membership& config_of(Slot slot) const;
   const paxos::Membership& newest() const { return configs_.back().second; }
   // (slot, what was chosen in it); first: the bootstrap.

@@ -48,6 +48,8 @@ const std::vector<PlantedBug>& planted_bugs() {
       {"driver-apply-twice", Sabotage::kNone, DriverFault::kApplyTwice},
       {"driver-read-beneath-snapshot", Sabotage::kNone, DriverFault::kReadBeneathSnapshot},
       {"driver-serve-across-reigns", Sabotage::kNone, DriverFault::kServeAcrossReigns},
+      {"driver-no-lease-check", Sabotage::kNone, DriverFault::kNoLeaseCheck},
+      {"clocks-drift-too-much", Sabotage::kNone, DriverFault::kDriftTooMuch},
   };
   return kBugs;
 }
@@ -59,8 +61,8 @@ const PlantedBug* find_planted_bug(std::string_view name) {
 }
 
 std::optional<Caught> hunt(Plan plan, std::uint64_t count) {
-  void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                        -1, 0);
+  void* memory =
+      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED);
   auto* shared = new (memory) Shared();
   std::fflush(nullptr);

@@ -1,4 +1,5 @@
-// Planted bugs: runs seeds with a core (or driver) that is broken on purpose, until a checker notices.
+// Planted bugs: runs seeds with a core (or driver) that is broken on purpose, until a checker
+// notices.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ struct Caught {
   std::uint64_t seed = 0;
   std::string by;  // what the checker said
 };
-// Seeds plan.seed ... + count - 1 in a child process, since a CHECK of the core may be what notices. nullopt: nobody
-// noticed.
+// Seeds plan.seed ... + count - 1 in a child process, since a CHECK of the core may be what
+// notices. nullopt: nobody noticed.
 std::optional<Caught> hunt(Plan plan, std::uint64_t count);
 
 }  // namespace cairn::paxos_sim

@@ -1,5 +1,6 @@
-// The data type of the simulated tables: registers that are written, appended to, compared and swapped, read. A
-// register's content is told by a hash of all that made it, so every read says a lot.
+// The data type of the simulated tables: registers that are written, appended to, compared and
+// swapped, read. A register's content is told by a hash of all that made it, so every read says a
+// lot.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 
 namespace cairn::paxos_sim {
 
+// A write answers nothing, an append what it made, a compare-and-swap what was there before.
 enum class OpKind : std::uint8_t { kWrite = 1, kAppend = 2, kCas = 3, kRead = 4 };
 
 struct RegisterOp {
@@ -30,8 +32,7 @@ inline RegisterStep apply_op(std::uint64_t state, const RegisterOp& op) {
       return {next, next};
     }
     case OpKind::kCas:
-      if (state != op.expected) return {state, 0};
-      return {mix(1, op.argument), 1};
+      return {state == op.expected ? mix(1, op.argument) : state, state};
     case OpKind::kRead:
       return {state, state};
   }

@@ -71,10 +71,13 @@ class Run {
     if (!done && !world_.oracle.failed()) world_.oracle.violation("no agreement: " + state());
   }
 
-  // Without faults nobody takes the mastership away; nor does a voter that comes back from behind a partition.
+  // Without faults nobody takes the mastership away; nor does a voter that comes back from behind a
+  // partition.
   void stay_calm() {
     const Duration hold = world_.settings.timing.hold;
     const auto never = [] { return false; };
+    // A refusal that was on its way for seconds may depose a master; that is no fault of theirs.
+    world_.lost_before = world_.schedule.now();
     world_.run(world_.schedule.now() + hold, never);
     const Member* master = world_.master();
     if (master == nullptr || !master->may_serve()) {
@@ -153,19 +156,20 @@ class Run {
           ++world_.stats.histories_given_up;
           break;
         case Verdict::kNot:
-          world_.oracle.violation(fmt::format("the history of register {} is not linearizable", key));
+          world_.oracle.violation(
+              fmt::format("the history of register {} is not linearizable", key));
       }
     }
   }
 
-  // What a client gave up has its effect at any time after the call; whether it had one at all is known by now.
+  // What a client gave up has its effect at any time after the call; whether it had one at all is
+  // known by now.
   std::vector<Operation> history_of(std::size_t key) {
     std::vector<Operation> history;
     for (const Seen& seen : world_.histories[key]) {
       history.push_back(seen.operation);
       if (seen.operation.returned != kNeverReturned) continue;
-      const std::optional<std::uint64_t> result =
-          world_.oracle.result_of({seen.session, seen.seq});
+      const std::optional<std::uint64_t> result = world_.oracle.result_of({seen.session, seen.seq});
       if (!result.has_value()) {
         history.pop_back();
         continue;

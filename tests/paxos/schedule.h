@@ -1,5 +1,5 @@
-// Schedule: virtual time. Actions run one after another, at their times; those of one time in the order they
-// were planned. Nothing else moves the clock.
+// Schedule: virtual time. Actions run one after another, at their times; those of one time in the
+// order they were planned. Nothing else moves the clock.
 #pragma once
 
 #include <algorithm>

@@ -20,7 +20,8 @@ void draw_timing(Prng& prng, Settings* s) {
   // The slowest and the fastest clock may differ by hold / lease; half of the seeds use all of it.
   const double ratio =
       static_cast<double>(t.hold.count()) / static_cast<double>(t.lease.count()) * 0.9995;
-  const double span = prng.chance(500) ? ratio : 1 + (ratio - 1) * 0.1;
+  double span = prng.chance(500) ? ratio : 1 + (ratio - 1) * 0.1;
+  if (s->plan.driver_fault == DriverFault::kDriftTooMuch) span = ratio * 1.3;
   const auto whole = static_cast<double>(DriftClock::kTrueRate);
   s->rate_min = static_cast<std::int64_t>(std::ceil(whole / std::sqrt(span)));
   s->rate_max = static_cast<std::int64_t>(whole * std::sqrt(span));
@@ -75,20 +76,21 @@ void draw_faults(Prng& prng, Settings* s) {
   w.one_way = weight(400);
   w.clog = weight(350);
   w.yield = weight(350);
-  w.members = weight(550);
-  s->faults_for = s->timing.hold * static_cast<std::int64_t>(prng.between(6, 18));
-  s->fault_every = per_mille(s->timing.hold, prng.between(300, 2500));
+  w.members = 2 * weight(600);
+  s->faults_for = s->timing.hold * static_cast<std::int64_t>(prng.between(8, 40));
+  s->fault_every = per_mille(s->timing.hold, prng.between(150, 2000));
 }
 
 void draw_clients(Prng& prng, Settings* s) {
-  s->clients = prng.between(1, 7);
+  s->clients = prng.chance(800) ? prng.between(1, 6) : prng.between(6, 14);
   s->keys = static_cast<std::uint32_t>(prng.between(1, 3));
   s->think = per_mille(s->timing.hold, prng.between(20, 400));
-  s->patience = per_mille(s->timing.hold, prng.between(150, 1500));
+  s->patience = per_mille(s->timing.hold, prng.between(150, prng.chance(500) ? 800 : 3000));
+  s->wanderers_per_mille = prng.chance(300) ? 0 : prng.between(100, 700);
   s->abandon_per_mille = prng.chance(500) ? 0 : prng.below(150);
   s->read_per_mille = prng.between(200, 600);
   s->slow_read_per_mille = prng.chance(500) ? 50 : 300;
-  s->slow_read_max = s->timing.hold * static_cast<std::int64_t>(prng.between(1, 8));
+  s->slow_read_max = s->timing.hold * static_cast<std::int64_t>(prng.between(1, 20));
 }
 
 }  // namespace
@@ -105,7 +107,7 @@ Settings draw_settings(const Plan& plan) {
   draw_disk(prng, &s);
   draw_faults(prng, &s);
   draw_clients(prng, &s);
-  s.converge_within = 60 * s.timing.hold;
+  s.converge_within = 40 * s.timing.hold;
   return s;
 }
 

@@ -1,5 +1,6 @@
-// Settings: everything that a seed decides before it runs. Small windows and batches and short leases make rare
-// paths common; not every seed has every fault, so that one does not hide the other.
+// Settings: everything that a seed decides before it runs. Small windows and batches and short
+// leases make rare paths common; not every seed has every fault, so that one does not hide the
+// other.
 #pragma once
 
 #include "mds/paxos/replica.h"
@@ -12,9 +13,11 @@ namespace paxos = mds::paxos;
 // Deliberate faults of the driver, not of the core: what a member outside of mds/paxos must not do.
 enum class DriverFault : std::uint8_t {
   kNone,
-  kApplyTwice,          // a restart applies again what the tables have
+  kApplyTwice,           // a restart applies again what the tables have
   kReadBeneathSnapshot,  // sends slots from the log that lie below an installed snapshot
   kServeAcrossReigns,    // an answer evaluated in one reign is given in the next
+  kNoLeaseCheck,         // reads are answered by whoever was elected last, as far as it knows
+  kDriftTooMuch,         // clocks drift by more than hold / lease
 };
 
 // Chosen by the caller.
@@ -67,12 +70,14 @@ struct Settings {
   std::int64_t rate_max = 0;
   Duration apply_lag{0};  // 0: applied within the step
   Duration flush_every{0};
-  std::uint64_t log_kept = 0;  // slots kept behind a flush
+  std::uint64_t log_kept = 0;   // slots kept behind a flush
   bool messages_first = false;  // sent before the records of the same step are handed to the log
   // Clients.
   Duration think{0};
   Duration patience{0};
   std::uint64_t abandon_per_mille = 0;
+  // Clients that ask any member, whoever may be the master.
+  std::uint64_t wanderers_per_mille = 0;
   std::uint64_t read_per_mille = 0;
   // Between the evaluation of a read and the check of the lease.
   std::uint64_t slow_read_per_mille = 0;

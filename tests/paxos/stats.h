@@ -1,4 +1,5 @@
-// Stats: what happened in a run, so that nobody believes in a test of something that never occurred.
+// Stats: what happened in a run, so that nobody believes in a test of something that never
+// occurred.
 #pragma once
 
 #include <array>
@@ -50,7 +51,7 @@ struct Stats {
 
   struct Field {
     std::string_view name;
-    std::uint64_t Stats::* value;
+    std::uint64_t Stats::*value;
     bool must_happen;  // in any run of some hundred seeds
   };
   static const std::array<Field, 36>& fields();

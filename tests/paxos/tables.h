@@ -1,8 +1,8 @@
-// Tables: the state machine of one simulated member: registers, the last answer of each session, the members of
-// the group. A value: copied to flush it and to send it as a snapshot.
+// Tables: the state machine of one simulated member: registers, the last answer of each session,
+// the members of the group. A value: copied to flush it and to send it as a snapshot.
 //
-// Promises: the same values in the same slots make the same tables and the same answers. A (session, seq) takes
-//           effect once, however often it is chosen.
+// Promises: the same values in the same slots make the same tables and the same answers. A
+//           (session, seq) takes effect once, however often it is chosen.
 // Requires: apply() gets consecutive slots.
 #pragma once
 

@@ -1,4 +1,5 @@
-// Trace: a hash of everything that happened (two runs of a seed must agree), and on demand a line for each.
+// Trace: a hash of everything that happened (two runs of a seed must agree), and on demand a line
+// for each.
 #pragma once
 
 #include <cstdint>

@@ -49,8 +49,8 @@ void World::send(NodeId from, NodeId to, paxos::Message message) {
   if (copies.count == 0) return;
   const auto shared = std::make_shared<const paxos::Message>(std::move(message));
   for (unsigned i = 0; i < copies.count; ++i) {
-    schedule.after(copies.delay[i], [this, from, to, shared] {
-      if (network.cut(end_of(from), end_of(to), schedule.now())) return;
+    schedule.after(copies.delay[i], [this, from, to, shared, sent = schedule.now()] {
+      if (sent < lost_before || network.cut(end_of(from), end_of(to), schedule.now())) return;
       Member* target = member(to);
       if (target != nullptr && target->running()) target->receive(from, shared);
     });
@@ -110,13 +110,19 @@ std::vector<NodeId> World::ids() const {
   return found;
 }
 
+std::vector<NodeId> World::member_ids() const {
+  std::vector<NodeId> found;
+  for (const paxos::Member& member : oracle.newest().members) found.push_back(member.id);
+  return found;
+}
+
 void World::check_one_server() {
   const Member* first = nullptr;
   for (const auto& [id, member] : members) {
     if (!member->leads() || !member->may_serve()) continue;
     if (first != nullptr) {
-      oracle.violation(fmt::format("members {} and {} may serve at the same time",
-                                   first->id().raw(), id.raw()));
+      oracle.violation(
+          fmt::format("members {} and {} may serve at the same time", first->id().raw(), id.raw()));
     }
     first = member.get();
   }

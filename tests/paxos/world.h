@@ -1,5 +1,5 @@
-// World: what all parts of one simulated run share: time, chance, network, truth, and the members and clients
-// themselves.
+// World: what all parts of one simulated run share: time, chance, network, truth, and the members
+// and clients themselves.
 #pragma once
 
 #include <fmt/format.h>
@@ -69,11 +69,14 @@ class World {
   Member* master();
   // All ids that exist.
   std::vector<NodeId> ids() const;
+  // Those of the present members.
+  std::vector<NodeId> member_ids() const;
 
   // A line of the transcript.
   template <class... Args>
   void say(fmt::format_string<Args...> format, Args&&... args) {
-    if (trace.verbose()) trace.line(schedule.now(), fmt::format(format, std::forward<Args>(args)...));
+    if (trace.verbose())
+      trace.line(schedule.now(), fmt::format(format, std::forward<Args>(args)...));
   }
   // Logical time for histories: never the same twice.
   std::uint64_t tell_time() { return ++told_; }
@@ -94,6 +97,8 @@ class World {
   DiskSettings disk;
   Duration apply_lag;
   bool healed = false;
+  // Messages that were sent before this moment are lost.
+  Duration lost_before{0};
 
   std::map<NodeId, std::unique_ptr<Member>> members;
   std::vector<std::unique_ptr<Client>> clients;

@@ -186,6 +186,10 @@ client::FileSystem* SimCluster::client(unsigned index) {
 
 SimRuntime& SimCluster::client_runtime(unsigned index) { return clients_[index]->runtime; }
 
+void SimCluster::spawn(unsigned client_index, Task<void> task) {
+  clients_[client_index]->tasks.spawn(std::move(task));
+}
+
 bool SimCluster::run(unsigned client_index, Task<void> task, Duration limit) {
   // On the heap: a task that never ends keeps it, as its node's graveyard keeps the task.
   auto done = std::make_shared<bool>(false);

@@ -1,6 +1,7 @@
 // SimCluster: a whole Cairn in one thread: a group of MDS, some chunk servers, clients. The
 // production objects of all daemons over SimRuntime, SimNetwork, SimPeers, SimDisk, MemVault and
-// MemLogStore. Every node can be killed and started again; MDS can be paused, wiped, removed, added.
+// MemLogStore. Every node can be killed and started again; MDS can be paused, wiped, removed,
+// added.
 #pragma once
 
 #include <memory>
@@ -24,13 +25,17 @@ class SimCluster {
     std::uint32_t parity = 2;
     std::uint32_t min = 5;
     ByteCount disk_bytes = 512_MiB;
-    Duration lease = 5s;
+    // Longer than any outage lasts, as the 60 s of real clusters: a recall that takes longer loses
+    // what was not synced.
+    Duration lease = 30s;
     // Small, so that members that were away need a snapshot.
     mds::replication::Applier::Options mds_tables = {.flush_every_bytes = 64_KiB,
                                                      .keep_slots = 300};
-    // Clocks of MDS run up to this much faster or slower. The lease of the master allows 11 % between
-    // two of them.
+    // Clocks of MDS run up to this much faster or slower. The lease of the master allows 11 %
+    // between two of them.
     std::int64_t drift_ppm_max = 30'000;
+    // A planted bug: the drives of the MDS logs answer before they have written.
+    bool lying_logs = false;
   };
   SimCluster(SimWorld& world, Options options);
   ~SimCluster();
@@ -45,10 +50,12 @@ class SimCluster {
   SimMds& mds(std::size_t index) { return *mds_[index]; }
   // The one that serves; nullptr: none.
   SimMds* master();
-  // A new member, or one less. The tasks of the admin tool: false when the group refused, or did not
-  // answer for long.
+  // A new member, or one less. The tasks of the admin tool: false when the group refused, or did
+  // not answer for long.
   Task<bool> add_mds();
   Task<bool> remove_mds(std::size_t index);
+  // As far as any MDS knows now that runs.
+  mds::paxos::Membership newest_members();
   // An MDS ended by itself, and not because it was removed: "" or why.
   const std::string& mds_failure() const { return mds_failure_; }
   // All members run, vote, and have applied the same slots; the world runs until then.
@@ -72,6 +79,8 @@ class SimCluster {
   SimPeerNet& peer_net() { return peer_net_; }
   // Of whoever tests: nemeses, admin tool.
   SimRuntime& admin_runtime() { return admin_runtime_; }
+  // Starts a task on a client's runtime.
+  void spawn(unsigned client_index, Task<void> task);
   // Runs one task on a client's runtime until it ends; false when `limit` of virtual time passed.
   bool run(unsigned client_index, Task<void> task, Duration limit);
   const Options& options() const { return options_; }

@@ -21,7 +21,8 @@ SimMds& SimCluster::new_mds(NodeId id, bool founder, std::map<NodeId, net::Addre
       .lease = options_.lease,
       .tables = options_.mds_tables,
       .drift_ppm =
-          static_cast<std::int64_t>(world_.prng().below(2 * most + 1)) - options_.drift_ppm_max};
+          static_cast<std::int64_t>(world_.prng().below(2 * most + 1)) - options_.drift_ppm_max,
+      .lying_log = options_.lying_logs};
   mds_.push_back(std::make_unique<SimMds>(
       SimMds::Surroundings{.world = world_,
                            .fabric = fabric_,
@@ -36,7 +37,7 @@ SimMds& SimCluster::new_mds(NodeId id, bool founder, std::map<NodeId, net::Addre
 void SimCluster::mds_ended(SimMds* node, const Error& error) {
   if (error.code() == Code::kNotFound) {
     node->set_removed();
-  } else if (mds_failure_.empty()) {
+  } else if (!node->drive_failed() && mds_failure_.empty()) {
     mds_failure_ = node->host() + " ended: " + error.to_string();
   }
   node->kill();
@@ -47,6 +48,16 @@ SimMds* SimCluster::master() {
     if (node->may_serve() && !node->paused()) return node.get();
   }
   return nullptr;
+}
+
+mds::paxos::Membership SimCluster::newest_members() {
+  mds::paxos::Membership newest;
+  for (const std::unique_ptr<SimMds>& node : mds_) {
+    if (!node->runs()) continue;
+    const mds::paxos::Membership& members = node->server().group().membership();
+    if (members.version >= newest.version) newest = members;
+  }
+  return newest;
 }
 
 std::vector<net::Address> SimCluster::mds_addresses() const {

@@ -11,20 +11,23 @@
 #include "common/runtime/task_group.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/group_checker.h"
+#include "tests/sim/run_report.h"
 
 namespace cairn::sim {
 
 class Nemesis {
  public:
-  Nemesis(SimWorld& world, SimCluster& cluster);
+  // `clients`: how many mounts there are.
+  Nemesis(SimWorld& world, SimCluster& cluster, unsigned clients);
 
   void start();
   // No new faults; everything that is broken is mended.
   void stop();
-  std::uint64_t faults() const { return faults_; }
+  Coverage coverage() const;
   // What the checkers saw meanwhile: "" or the first thing.
   const std::string& failure() const { return failure_; }
-  GroupChecker& checker() { return checker_; }
+  // After stop(): all MDS come into step and have the same. "" or what is wrong.
+  std::string settle();
 
  private:
   void plan_next();
@@ -38,6 +41,7 @@ class Nemesis {
   void isolate(SimMds& node);
   void wipe_mds(SimMds& node);
   void storm();
+  void slow_log(SimMds& node);
   void replace_mds(SimMds& node);
   Task<void> replace(std::size_t index);
   bool may_lose(const SimMds& node);
@@ -47,14 +51,15 @@ class Nemesis {
 
   SimWorld& world_;
   SimCluster& cluster_;
+  const unsigned clients_;
   SimRuntime& runtime_;
   GroupChecker checker_;
   runtime::TaskGroup tasks_;
   bool running_ = false;
   bool replacing_ = false;
   bool owes_member_ = false;  // one was taken out, or its addition has an unknown outcome
-  unsigned replacements_ = 0;
-  std::uint64_t faults_ = 0;
+  Coverage coverage_;
+  const SimMds* master_ = nullptr;  // that was seen last
   std::uint64_t looks_ = 0;
   std::string failure_;
 };

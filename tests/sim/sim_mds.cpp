@@ -24,7 +24,9 @@ SimMds::SimMds(Surroundings surroundings, Identity identity, Tuning tuning, OnEn
       tuning_(tuning),
       on_end_(std::move(on_end)),
       vault_(surroundings.world.make_runtime(), 200us),
-      store_(surroundings.world.make_runtime(), 80us) {}
+      store_(surroundings.world.make_runtime(), kSimLogLatency) {
+  if (tuning_.lying_log) store_.lie_from_now();
+}
 
 SimMds::~SimMds() = default;
 
@@ -133,7 +135,13 @@ void SimMds::wipe() {
   if (runs()) kill();
   store_.wipe();
   vault_.wipe();
+  drive_failed_ = false;
   lost_ = true;
+}
+
+void SimMds::fail_drive() {
+  drive_failed_ = true;
+  store_.fail_from_now();
 }
 
 void SimMds::pause() { life_->runtime.pause(); }
@@ -161,7 +169,7 @@ bool SimMds::lost() {
       !life_->server->group().recovering()) {
     lost_ = false;
   }
-  return lost_;
+  return lost_ || drive_failed_;
 }
 
 mds::server::MdsServer& SimMds::server() { return *life_->server; }

@@ -17,6 +17,7 @@ namespace cairn::sim {
 
 inline constexpr const char* kSimCluster = "sim";
 inline constexpr ClusterId kSimClusterId = ClusterId::from_raw(77);
+inline constexpr Duration kSimLogLatency = 80us;
 inline net::Credentials sim_credentials() { return {.cluster = kSimCluster, .key = "k"}; }
 
 class SimMds {
@@ -38,6 +39,7 @@ class SimMds {
     Duration lease = 5s;
     mds::replication::Applier::Options tables;
     std::int64_t drift_ppm = 0;
+    bool lying_log = false;
   };
   // The process says that it must end; it is killed by the one who hears this.
   using OnEnd = std::function<void(const Error& error)>;
@@ -59,6 +61,11 @@ class SimMds {
   void kill();
   // kill(), and the drive is replaced by an empty one.
   void wipe();
+  // The drive fails: the process ends when it writes to its log. wipe() replaces it.
+  void fail_drive();
+  bool drive_failed() const { return drive_failed_; }
+  // How long a write of the log takes from now on.
+  void set_log_latency(Duration latency) { store_.set_latency(latency); }
   void pause();
   void resume();
   // As SIGTERM: hands over, flushes. The process must run.
@@ -74,7 +81,7 @@ class SimMds {
   // It was taken out of the group, and must not be started again.
   bool removed() const { return removed_; }
   void set_removed() { removed_ = true; }
-  // Its log is gone, and the group did not yet tell it what it may have promised.
+  // Its log is gone (or about to), and the group did not yet tell it what it may have promised.
   bool lost();
 
   // Of the process that runs.
@@ -101,6 +108,7 @@ class SimMds {
   std::shared_ptr<Life> life_;
   bool removed_ = false;
   bool lost_ = false;
+  bool drive_failed_ = false;
 };
 
 }  // namespace cairn::sim

@@ -5,25 +5,15 @@
 //
 // Checks (design P1, P5, P6, P7): every block of a file that was fsynced and not written since has
 // exactly the fsynced bytes; a block written since has the fsynced or a later written value, never
-// a mixture; a client that was not killed reads exactly what it wrote, and no operation of it fails.
-// Of the MDS: see group_checker.h. Liveness: after the faults stop everything ends, and all MDS are
-// in step, within a bound of virtual time.
+// a mixture; a client that was not killed reads exactly what it wrote, and no operation of it
+// fails. Of the MDS: see group_checker.h. Liveness: after the faults stop everything ends, and all
+// MDS are in step, within a bound of virtual time.
 #pragma once
 
-#include <cstdint>
-#include <string>
+#include "tests/sim/run_report.h"
 
 namespace cairn::sim {
 
-struct RunReport {
-  bool ok = false;
-  std::string failure;  // what a checker saw
-  std::uint64_t events = 0;
-  std::uint64_t trace_hash = 0;
-  std::uint64_t operations = 0;
-  std::uint64_t faults = 0;
-};
-
-RunReport run_write_crash_read(std::uint64_t seed);
+RunReport run_write_crash_read(std::uint64_t seed, PlantedBug bug);
 
 }  // namespace cairn::sim

@@ -1,0 +1,46 @@
+// RunReport: what one simulated run tells. Names of workloads: see main.cpp.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/base/time.h"
+
+namespace cairn::sim {
+
+// How often the rare things happened: a simulation that does not reach them proves nothing.
+struct Coverage {
+  std::uint64_t faults = 0;
+  std::uint64_t wipes = 0;         // an MDS lost its drive
+  std::uint64_t resyncs = 0;       // an MDS installed a snapshot
+  std::uint64_t replacements = 0;  // an MDS was taken out, another one added
+  std::uint64_t masters = 0;       // another MDS served than before
+  std::uint64_t client_kills = 0;
+
+  void add(const Coverage& other) {
+    faults += other.faults;
+    wipes += other.wipes;
+    resyncs += other.resyncs;
+    replacements += other.replacements;
+    masters += other.masters;
+    client_kills += other.client_kills;
+  }
+};
+
+struct RunReport {
+  bool ok = false;
+  std::string failure;  // what a checker saw
+  std::uint64_t events = 0;
+  std::uint64_t trace_hash = 0;
+  std::uint64_t operations = 0;
+  Duration longest{0};  // of one operation
+  Coverage coverage;
+};
+
+// What a run breaks on purpose, to see that the checkers notice.
+enum class PlantedBug : std::uint8_t {
+  kNone,
+  kLyingLog,  // the drives of the MDS logs answer before the write is durable
+};
+
+}  // namespace cairn::sim
