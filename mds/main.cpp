@@ -11,10 +11,10 @@
 #include "common/cluster/repository.h"
 #include "common/daemon/daemon.h"
 #include "common/net/tcp_network.h"
+#include "common/rpc/grpc_client.h"
 #include "common/rpc/grpc_server.h"
 #include "common/runtime/asio_runtime.h"
 #include "common/runtime/completion.h"
-#include "common/rpc/grpc_client.h"
 #include "mds/replication/file_log_store.h"
 #include "mds/replication/grpc_peers.h"
 #include "mds/replication/rocks_vault.h"
@@ -56,8 +56,7 @@ class Process {
                    identity_.cluster, identity_.address.to_string());
     }
     TRY_VOID(open_log());
-    TRY(vault_, replication::RocksVault::open(runtime_, log_, repository_,
-                                              {.cluster_id = identity_.cluster_id}));
+    TRY_VOID(open_tables());
     peers_.emplace(runtime_, log_,
                    replication::GrpcPeers::Options{.self = identity_.mds_id,
                                                    .cluster_id = identity_.cluster_id,
@@ -91,17 +90,30 @@ class Process {
   void request_stop() { stop_wanted_.set(Status()); }
 
  private:
-  // A log that is damaged cannot vote: it is put aside, and the group tells what it may have promised.
+  // What is damaged here the rest of the group has whole. The only MDS of a cluster keeps what it
+  // has: nobody
+  // can give it back, and a person may still save it.
+  bool others_have_it(const Error& error) const {
+    return error.code() == Code::kCorrupt && !identity_.bootstrap && !identity_.peers.empty();
+  }
+  Status put_aside(const char* what, const Error& error) {
+    log_.error("{}", error.to_string());
+    TRY(const std::filesystem::path aside,
+        replication::set_aside(std::filesystem::path(repository_) / what));
+    log_.error(
+        "MDS#{} ({}) state is outdated and will do a full resync; what is damaged is kept "
+        "as {}",
+        identity_.mds_id.raw(), identity_.address.to_string(), aside.string());
+    return {};
+  }
+
+  // A damaged log cannot vote: the group tells what it may have promised.
   Status open_log() {
     const std::filesystem::path directory = std::filesystem::path(repository_) / "log";
     auto opened =
         replication::FileLogStore::open(runtime_, directory, replication::FileLogStore::Options());
-    if (!opened.has_value() && opened.error().code() == Code::kCorrupt && !identity_.bootstrap) {
-      log_.error("{}", opened.error().to_string());
-      TRY(const std::filesystem::path aside, replication::set_aside(directory));
-      log_.error("MDS#{} ({}) state is outdated and will do a full resync; the damaged log is kept "
-                 "as {}",
-                 identity_.mds_id.raw(), identity_.address.to_string(), aside.string());
+    if (!opened.has_value() && others_have_it(opened.error())) {
+      TRY_VOID(put_aside("log", opened.error()));
       opened = replication::FileLogStore::open(runtime_, directory,
                                                replication::FileLogStore::Options());
     }
@@ -110,6 +122,21 @@ class Process {
     if (store_->torn_bytes() != 0) {
       log_.info("cut {} bytes of a write that never finished from the log", store_->torn_bytes());
     }
+    return {};
+  }
+
+  Status open_tables() {
+    const auto open = [this] {
+      return replication::RocksVault::open(runtime_, log_, repository_,
+                                           {.cluster_id = identity_.cluster_id});
+    };
+    auto opened = open();
+    if (!opened.has_value() && others_have_it(opened.error())) {
+      TRY_VOID(put_aside("db", opened.error()));
+      opened = open();
+    }
+    if (!opened.has_value()) return fail(std::move(opened).error());
+    vault_ = std::move(*opened);
     return {};
   }
 
@@ -141,13 +168,12 @@ class Process {
     options.group.self = identity_.mds_id;
     options.group.cluster_id = identity_.cluster_id;
     if (identity_.bootstrap) {
-      options.group.bootstrap = {
-          .version = 0,
-          .members = {{.id = identity_.mds_id,
-                       .role = paxos::Role::kVoter,
-                       .address = identity_.address.to_string(),
-                       .repo_uuid = identity_.repo_uuid}},
-          .next_id = identity_.mds_id.raw() + 1};
+      options.group.bootstrap = {.version = 0,
+                                 .members = {{.id = identity_.mds_id,
+                                              .role = paxos::Role::kVoter,
+                                              .address = identity_.address.to_string(),
+                                              .repo_uuid = identity_.repo_uuid}},
+                                 .next_id = identity_.mds_id.raw() + 1};
     }
     options.group.log_lost = store_->state().empty && !identity_.bootstrap;
     options.group.seeds = identity_.peers;

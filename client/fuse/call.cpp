@@ -72,6 +72,10 @@ bool Call::error(const Error& error) {
   return this->error(error.to_errno());
 }
 
+bool Call::inode_error(const Error& error) {
+  return error.code() == Code::kNotFound ? this->error(ESTALE) : this->error(error);
+}
+
 bool Call::status(const Status& status) {
   return status.has_value() ? error(0) : error(status.error());
 }
@@ -84,7 +88,7 @@ bool Call::entry(const Result<pb::Attributes>& attributes) {
 }
 
 bool Call::attributes(const Result<pb::Attributes>& attributes) {
-  if (!attributes.has_value()) return error(attributes.error());
+  if (!attributes.has_value()) return inode_error(attributes.error());
   if (!begin_answer()) return false;
   const struct stat st = to_stat(*attributes);
   return fuse_reply_attr(request_, &st, 0) == 0;

@@ -26,6 +26,10 @@ class Call {
 
   bool error(int errno_value);
   bool error(const Error& error);
+  // Of a request by inode: an inode that is gone means that the kernel went by an old name. ESTALE
+  // makes it look the name up anew, so that stat() or open() of a name that was replaced meanwhile
+  // finds the new one, never nothing.
+  bool inode_error(const Error& error);
   bool status(const Status& status);
   // A name the kernel may use: LOOKUP, MKNOD, LINK and friends.
   bool entry(const Result<pb::Attributes>& attributes);

@@ -63,7 +63,7 @@ Task<void> open_file(Server* server, fuse_req_t request, InodeId inode, int flag
   Call call(server, request);
   const Result<pb::Attributes> opened = co_await open_inode(server, inode, flags);
   if (!opened.has_value()) {
-    call.error(opened.error());
+    call.inode_error(opened.error());
     co_return;
   }
   const fuse_file_info file = add_handle(server, inode, flags);

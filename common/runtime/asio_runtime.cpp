@@ -16,7 +16,8 @@ namespace cairn::runtime {
 
 namespace {
 
-// Counts the time the machine was suspended, unlike the steady clock: a lease that ran out while the
+// Counts the time the machine was suspended, unlike the steady clock: a lease that ran out while
+// the
 // lid was closed has run out.
 Instant boot_now() {
   timespec now{};

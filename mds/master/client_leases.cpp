@@ -13,7 +13,8 @@ Task<ClientService::Reply> ClientService::acquire_lease(SessionId session,
   if (request.mode() == pb::LEASE_EXCLUSIVE && present.attributes().type() != pb::TYPE_REGULAR) {
     co_return fail(Code::kInvalidArgument, "only regular files have exclusive leases");
   }
-  // Pinned first: it must not be purged while the request stands in line. A pin stays when the lease is
+  // Pinned first: it must not be purged while the request stands in line. A pin stays when the
+  // lease is
   // refused, since it may be an older one of this session: the client takes it back.
   if (request.pin() != 0) parts_.pins.add(inode, session);
   if (request.mode() != pb::LEASE_NONE) {

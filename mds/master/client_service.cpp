@@ -13,7 +13,8 @@ Task<Result<net::Payload>> ClientService::serve(std::shared_ptr<Connection> conn
     co_return fail(Code::kProtocol, "undecodable client request");
   }
   Reply reply = co_await dispatch(std::move(connection), std::move(decoded));
-  // After everything was read: nobody else was the master by then. A keep-alive and a shared lease count for
+  // After everything was read: nobody else was the master by then. A keep-alive and a shared lease
+  // count for
   // a minute at the client, so they pass here too.
   const Status confirmed = co_await env_.commands.confirm();
   if (!confirmed.has_value()) co_return fail(confirmed.error());

@@ -42,6 +42,7 @@ class ClientService {
   Task<Reply> dispatch(std::shared_ptr<Connection> connection, pb::ClientRequest request);
   // client_sessions.cpp
   Task<Reply> open_session(std::shared_ptr<Connection> connection, pb::OpenSession request);
+  void end_abandoned(const pb::OpenSession& request);
   Reply resume_session(const std::shared_ptr<Connection>& connection,
                        const pb::OpenSession& request);
   Task<Reply> close_session(SessionId session);

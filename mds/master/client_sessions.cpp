@@ -20,6 +20,7 @@ Task<ClientService::Reply> ClientService::open_session(std::shared_ptr<Connectio
   }
   if (request.resume() != 0) co_return resume_session(connection, request);
   parts_.ender.noticed(request.process(), request.host_id());
+  end_abandoned(request);
   pb::Command command;
   *command.mutable_open_session()->mutable_request() = request;
   Result<pb::CommandReply> opened = co_await env_.commands.run(std::move(command));
@@ -39,6 +40,22 @@ Task<ClientService::Reply> ClientService::open_session(std::shared_ptr<Connectio
   Session& session = parts_.sessions.put(std::move(record), false, env_.runtime.now());
   parts_.sessions.attach(session, connection, env_.runtime.now());
   co_return reply;
+}
+
+// A process has one session. One that it opened and whose answer was lost would stand for leases
+// that nobody
+// reclaims, after a failover.
+void ClientService::end_abandoned(const pb::OpenSession& request) {
+  std::vector<SessionId> abandoned;
+  for (const auto& [id, session] : parts_.sessions.all()) {
+    const pb::OpenSession& other = session.record.request();
+    const bool same = other.process() == request.process() &&
+                      other.host_id() == request.host_id() && !request.process().empty();
+    if (same && !session.ending && session.channel() == nullptr) abandoned.push_back(id);
+  }
+  for (const SessionId id : abandoned) {
+    parts_.ender.begin(id, "its process opened another one", false);
+  }
 }
 
 ClientService::Reply ClientService::resume_session(const std::shared_ptr<Connection>& connection,

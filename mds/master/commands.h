@@ -1,7 +1,8 @@
 // Commands: the door to the log for the parts of the master: stamps, encodes, proposes, decodes.
 //
-// Promises: command times never go back within a reign, whatever the wall clock does (over reigns the
-//           state machine sees to it). After close() nothing of this reign gets into the next one.
+// Promises: command times never go back within a reign, whatever the wall clock does (over reigns
+//           the state machine sees to it). After close() nothing of this reign gets into the next
+//           one.
 // Errors:   the log's (outcome unknown), or the refusal of the state machine.
 #pragma once
 
@@ -27,7 +28,8 @@ class Commands {
   Task<Result<pb::CommandReply>> run(pb::Command command);
   // What was read from the tables or the master's memory before is the newest truth, or kNotMaster.
   Task<Status> confirm();
-  // The reign is over: nothing more is proposed or confirmed, although this MDS may be elected again.
+  // The reign is over: nothing more is proposed or confirmed, although this MDS may be elected
+  // again.
   void close() { closed_ = true; }
 
  private:

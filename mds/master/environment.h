@@ -47,7 +47,8 @@ struct Environment {
   const bool& stopping;  // loops end when it turns true
 };
 
-// Sleeps, but not long past the end of the reign: the next one on this MDS, and the end of the process, wait for it.
+// Sleeps, but not long past the end of the reign: the next one on this MDS, and the end of the
+// process, wait for it.
 inline Task<void> pause(Environment env, Duration duration) {
   constexpr Duration kSlice = 100ms;
   const Instant end = env.runtime.now() + duration;

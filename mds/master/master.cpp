@@ -106,7 +106,12 @@ Status Master::load() {
     cs_board_.find(id)->reported = CsState::kActive;  // until it is missed, nothing has changed
   }
   TRY(std::vector<pb::SessionRecord> sessions, state::queries::sessions(tables_));
-  for (pb::SessionRecord& record : sessions) sessions_.put(std::move(record), true, started_);
+  for (pb::SessionRecord& record : sessions) {
+    const SessionId id = SessionId::from_raw(record.id());
+    const bool ending = record.ending();
+    sessions_.put(std::move(record), !ending, started_);
+    if (ending) ender_.go_on(id);
+  }
   grace_ = sessions_.any_expected();
   if (grace_) leases_.withhold_exclusive(true);
   return {};

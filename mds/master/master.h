@@ -1,5 +1,5 @@
-// Master: the brain of a cluster for one reign: the memory and loops around the tables. Made when this
-// MDS was elected, stopped when it was deposed; the next one rebuilds what is only in memory.
+// Master: the brain of a cluster for one reign: the memory and loops around the tables. Made when
+// this MDS was elected, stopped when it was deposed; the next one rebuilds what is only in memory.
 //
 // Owns:     sessions, leases, CS liveness, recovery, purging, events; the channels of clients it
 //           accepted.

@@ -281,6 +281,40 @@ TEST_F(MasterTest, HasItsStateAgainAfterTheTablesLostEverything) {
   again.stop();
 }
 
+TEST_F(MasterTest, GoesOnEndingASessionThatAMasterBeforeBeganToEnd) {
+  Client& a = client("a");
+  const std::uint64_t session = a.session;
+  pb::Command begin;
+  begin.mutable_end_session()->set_session(session);
+  begin.mutable_end_session()->set_begin(true);
+  run(std::move(begin));
+  ASSERT_EQ(state::queries::sessions(tables_)->size(), 1U) << "it is still there";
+  stop();
+  start();
+  a.connect();
+  pb::ClientRequest resume;
+  resume.mutable_open_session()->set_protocol(1);
+  resume.mutable_open_session()->set_host_id(7);
+  resume.mutable_open_session()->set_host("host");
+  resume.mutable_open_session()->set_process("a");
+  resume.mutable_open_session()->set_resume(session);
+  const Answer resumed = a.call(resume);
+  ASSERT_FALSE(resumed.has_value());
+  EXPECT_EQ(resumed.error().code(), Code::kSessionGone);
+  ASSERT_TRUE(runtime_.run_until([&] { return state::queries::sessions(tables_)->empty(); }, 10s));
+}
+
+TEST_F(MasterTest, AProcessThatOpensAnotherSessionLeavesNoneBehind) {
+  Client& a = client("a");
+  const std::uint64_t first = a.session;
+  a.disconnect();
+  Client& again = client("a");
+  EXPECT_NE(again.session, first);
+  ASSERT_TRUE(
+      runtime_.run_until([&] { return state::queries::sessions(tables_)->size() == 1; }, 10s));
+  EXPECT_EQ((*state::queries::sessions(tables_))[0].id(), again.session);
+}
+
 TEST_F(MasterTest, CountsChunkStatesAndSeesCsFail) {
   add_servers(3);
   set_root_encoding(1, 2, 2);

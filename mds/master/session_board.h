@@ -59,7 +59,8 @@ class SessionBoard {
   std::map<SessionId, Session> sessions_;
 };
 
-// Who has an inode open: an unlinked inode with a pin is not purged. A session has one pin on an inode or none, so
+// Who has an inode open: an unlinked inode with a pin is not purged. A session has one pin on an
+// inode or none, so
 // a request that is repeated after a failover changes nothing.
 class Pins {
  public:

@@ -10,6 +10,7 @@ namespace {
 // A release in the name of an ended session carries a number that no client uses: they count
 // from 1.
 constexpr std::uint64_t kMasterSeqs = 1ULL << 63;
+constexpr Duration kAnnounceAgain = 50ms;
 }  // namespace
 
 // nullptr when it is gone or ending already.
@@ -30,11 +31,36 @@ void SessionEnder::forget(SessionId session) {
 void SessionEnder::begin(SessionId session, std::string reason, bool hang_up) {
   Session* ending = mark(session);
   if (ending == nullptr) return;
-  forget(session);
   if (hang_up) {
     if (const std::shared_ptr<net::Channel> channel = ending->channel()) channel->close();
   }
-  env_.tasks.spawn(end(this, session, std::move(reason)));
+  env_.tasks.spawn(begin_and_end(this, session, std::move(reason)));
+}
+
+void SessionEnder::go_on(SessionId session) {
+  if (mark(session) == nullptr) return;
+  forget(session);
+  env_.tasks.spawn(end(this, session, "a master before began to end it"));
+}
+
+Task<bool> SessionEnder::announce(SessionId session) {
+  while (!env_.stopping) {
+    pb::Command command;
+    command.mutable_end_session()->set_session(session.raw());
+    command.mutable_end_session()->set_begin(true);
+    const Result<pb::CommandReply> begun = co_await env_.commands.run(std::move(command));
+    if (begun.has_value() || begun.error().code() == Code::kSessionGone) co_return true;
+    if (begun.error().code() == Code::kDiskFailed) co_return false;
+    co_await pause(env_, kAnnounceAgain);
+  }
+  co_return false;
+}
+
+Task<void> SessionEnder::begin_and_end(SessionEnder* self, SessionId session, std::string reason) {
+  const bool announced = co_await self->announce(session);
+  if (!announced || self->env_.stopping) co_return;
+  self->forget(session);
+  co_await SessionEnder::end(self, session, std::move(reason));
 }
 
 void SessionEnder::revoke(SessionId session, std::string reason) {
@@ -52,8 +78,7 @@ Task<void> SessionEnder::end_when_noticed(SessionEnder* self, SessionId session,
   co_await noticed.wait_until(end);
   self->unnoticed_.erase(session);
   if (self->env_.stopping) co_return;
-  self->forget(session);
-  co_await SessionEnder::end(self, session, std::move(reason));
+  co_await begin_and_end(self, session, std::move(reason));
 }
 
 void SessionEnder::noticed(const std::string& process, std::uint64_t host_id) {

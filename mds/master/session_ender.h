@@ -1,9 +1,12 @@
 // SessionEnder: ends sessions: fences them, recovers what they left, then forgets them.
 // docs/protocols/namespace.md, "Sessions".
 //
-// Promises: from begin() on nothing more is taken from the session; an inode it held exclusively is
-//           given to somebody else only after its open chunks are recovered; inodes do not wait for
-//           each other.
+// Promises: from begin() on nothing more is taken from the session; nothing it holds is given away
+//           before the log
+//           says that it ends, so that no later master takes it up again; an inode it held
+//           exclusively
+//           is given to somebody else only after its open chunks are recovered; inodes do not wait
+//           for each other.
 // Requires: the loop thread; the task group of the environment is joined before it dies.
 #pragma once
 
@@ -39,6 +42,8 @@ class SessionEnder {
   // For one whose client was heard and may go on reading from its caches: nothing it holds is given
   // away before the client is known to have noticed, or was silent for the lease time.
   void revoke(SessionId session, std::string reason);
+  // One that a master before began to end.
+  void go_on(SessionId session);
   // This process asks for a new session: it uses nothing of the old ones.
   void noticed(const std::string& process, std::uint64_t host_id);
   // Nobody waits for the notice of a client, or for the end of a session, any more.
@@ -49,6 +54,9 @@ class SessionEnder {
  private:
   Session* mark(SessionId session);
   void forget(SessionId session);
+  static Task<void> begin_and_end(SessionEnder* self, SessionId session, std::string reason);
+  // Until the log says that the session ends. False: the master stops.
+  Task<bool> announce(SessionId session);
   static Task<void> end_when_noticed(SessionEnder* self, SessionId session, std::string reason);
   static Task<void> end(SessionEnder* self, SessionId session, std::string reason);
   Task<Status> end_once(SessionId session, std::string reason);

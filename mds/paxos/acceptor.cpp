@@ -1,17 +1,22 @@
-// Phase 1b and 2b: what this member promises and accepts. Rules A1 to A6 of docs/protocols/paxos.md.
+// Phase 1b and 2b: what this member promises and accepts. Rules A1 to A6 of
+// docs/protocols/paxos.md.
+#include <algorithm>
+
 #include "mds/paxos/state.h"
 
 namespace cairn::mds::paxos {
 
 namespace {
-// A follower with a gap keeps at most this many windows of what lies behind it; the rest it will fetch.
+// A follower with a gap keeps at most this many windows of what lies behind it; the rest it will
+// fetch.
 constexpr std::size_t kWindowsKept = 4;
 }  // namespace
 
 bool Replica::State::held(NodeId from, Ballot yielded_ballot) const {
   if (options.sabotage == Sabotage::kIgnoreHold) return false;
   if (phase == Phase::kLeading && elected) return !is_sole_voter() && now < lease_until;
-  // Whom it helped just before it ended is forgotten: it may have been somebody newer than whom it follows now.
+  // Whom it helped just before it ended is forgotten: it may have been somebody newer than whom it
+  // follows now.
   if (now < first_hold) return true;
   if (from == leader || now >= hold_until) return false;
   // The leader that this hold protects said that it holds no lease any more.
@@ -22,8 +27,8 @@ const char* Replica::State::objection(NodeId from, Ballot asked, Slot their_chos
                                       Ballot yielded_ballot) const {
   if (recovering) return "this member lost its promises";
   if (their_chosen < chosen) return "the candidate lacks chosen slots";
-  // With the same chosen slots it has the same members as this one: it surely has no vote. With more it
-  // may know better.
+  // With the same chosen slots it has the same members as this one: it surely has no vote. With
+  // more it may know better.
   if (their_chosen == chosen && !membership.members.empty() && !is_voter(from)) {
     return "the candidate is no voter";
   }
@@ -57,7 +62,8 @@ void Replica::State::on(NodeId from, const Prepare& message) {
     ++dropped;
     return;
   }
-  // From the leader that it follows: a promise counts only with the members known that it is asked for.
+  // From the leader that it follows: a promise counts only with the members known that it is asked
+  // for.
   if (message.ballot == promised) told_chosen(message.chosen, message.ballot);
   if (objection(from, message.ballot, message.chosen, message.yielded) != nullptr) {
     refuse(from, message.ballot);
@@ -70,7 +76,7 @@ void Replica::State::on(NodeId from, const Prepare& message) {
   }
   // An accept or a heartbeat may have raised `promised` in memory only.
   record_promise();
-  Promise promise{.ballot = promised, .chosen = chosen, .accepted = {}};
+  Promise promise{.ballot = promised, .chosen = std::min(sure, message.chosen), .accepted = {}};
   for (auto at = window.upper_bound(message.chosen); at != window.end(); ++at) {
     const auto& [slot, slotted] = *at;
     promise.accepted.push_back({.slot = slot, .ballot = slotted.ballot, .value = slotted.value});

@@ -148,7 +148,8 @@ TEST_F(Acceptor, ItsHoldEndsWhenTheLeaderThatItIsForYielded) {
   EXPECT_NE(answer<Promise>(), nullptr);
 }
 
-// It may have given a lease to a leader with ballot 9 just before it was killed, and has no record of that.
+// It may have given a lease to a leader with ballot 9 just before it was killed, and has no record
+// of that.
 TEST_F(Acceptor, AfterAStartItHelpsNobodyForAsLongAsAHoldEvenItsLeader) {
   start(testing::durable_of(founded(), Slot(), ballot_of(1, 1)));
   hears(1, Heartbeat{.ballot = ballot_of(1, 1), .round = 1, .chosen = {}});

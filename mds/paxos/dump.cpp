@@ -1,5 +1,5 @@
-// All of a member's state as one line a concept, for tests: what two replicas print alike, they do alike; apart from
-// times.
+// All of a member's state as one line a concept, for tests: what two replicas print alike, they do
+// alike; apart from times.
 #include <sstream>
 
 #include "mds/paxos/state.h"
@@ -15,6 +15,23 @@ std::ostream& operator<<(std::ostream& out, const Value& value) {
   return out << static_cast<unsigned>(value.kind) << ':' << *value.bytes;
 }
 
+// What a message that waits for the disk says; a value is given by slot and ballot.
+struct Print {
+  std::ostream& out;
+  void operator()(const Prepare& m) const { out << "prepare " << m.ballot << ' ' << m.chosen; }
+  void operator()(const Promise& m) const {
+    out << "promise " << m.ballot << ' ' << m.chosen;
+    for (const Accepted& one : m.accepted) out << ' ' << one.slot << '=' << one.ballot;
+  }
+  void operator()(const AcceptedReply& m) const {
+    out << "accepted " << m.ballot << ' ' << m.first << ' ' << m.last << ' ' << m.chosen;
+  }
+  template <class Other>
+  void operator()(const Other&) const {
+    out << "another";
+  }
+};
+
 }  // namespace
 
 std::string Replica::State::dump() const {
@@ -25,6 +42,10 @@ std::string Replica::State::dump() const {
   for (const auto& [slot, kept] : window) {
     text << "\nslot " << slot << ' ' << kept.ballot << ' ' << kept.value << written(kept.record)
          << (kept.sure ? " sure" : "");
+  }
+  for (const auto& [record, held] : out.held()) {
+    text << "\nholds back, to " << held.to << ": ";
+    std::visit(Print{text}, held.message);
   }
   text << "\nchosen " << chosen << " sure " << sure << " told " << told << " at " << told_ballot
        << " noted " << noted << written(noted_record) << " marked " << marked << " version "

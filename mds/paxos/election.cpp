@@ -100,8 +100,8 @@ void Replica::State::merge(const std::vector<Accepted>& reported) {
 
 void Replica::State::on(NodeId from, const Promise& message) {
   if (message.ballot != ballot) return;
-  // One more than needed could only bring old values to light that nobody chose. After a change of the members
-  // it is asked for again.
+  // One more than needed could only bring old values to light that nobody chose. After a change of
+  // the members it is asked for again.
   const bool needed = phase == Phase::kCandidate || (phase == Phase::kLeading && !complete());
   if (!needed) return;
   const Slot farthest(chosen.raw() + kSlotsAheadMax);

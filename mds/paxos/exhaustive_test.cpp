@@ -17,6 +17,18 @@ Outcome explore(Plan plan) {
   return outcome;
 }
 
+void expect_safe(Plan plan) {
+  const Outcome outcome = explore(plan);
+  EXPECT_EQ(outcome.violation, "");
+  EXPECT_TRUE(outcome.complete);
+}
+
+// The explorer would see it.
+void expect_unsafe(Plan plan, Sabotage sabotage) {
+  plan.sabotage = sabotage;
+  EXPECT_NE(explore(plan).violation, "");
+}
+
 TEST(Exhaustive, TwoCandidates) {
   const Outcome outcome = explore({});
   EXPECT_EQ(outcome.violation, "");
@@ -26,10 +38,30 @@ TEST(Exhaustive, TwoCandidates) {
   EXPECT_GT(outcome.ends.at("of 2"), 0u);
 }
 
-TEST(Exhaustive, OneCandidateThatTriesTwiceAndCrashesInBetween) {
-  const Outcome outcome = explore({.campaigns = {2, 0, 0}, .crashes = 1});
-  EXPECT_EQ(outcome.violation, "");
-  EXPECT_TRUE(outcome.complete);
+TEST(Exhaustive, OneCandidateThatTriesTwiceAndACrash) {
+  expect_safe({.campaigns = {2, 0, 0}, .crashes = 1});
+}
+
+TEST(Exhaustive, OneCandidateWithSlowDisksAndACrash) {
+  expect_safe({.campaigns = {1, 0, 0},
+               .crashes = 1,
+               .may_crash = {false, true, false},
+               .slow_disks = true});
+}
+
+TEST(Exhaustive, OneCandidateThatTriesTwiceAndARepeatedMessage) {
+  expect_safe({.campaigns = {2, 0, 0}, .repeats = 1});
+}
+
+TEST(Exhaustive, TwoCandidatesAndACrashOfTheThird) {
+  expect_safe({.crashes = 1, .may_crash = {false, false, true}, .worlds_max = 20'000'000});
+}
+
+TEST(Exhaustive, PlantedFaultsAreFound) {
+  expect_unsafe({}, Sabotage::kForgetPromise);
+  expect_unsafe({}, Sabotage::kSkipPhase1);
+  expect_unsafe({.crashes = 1}, Sabotage::kAnswerBeforeDurable);
+  expect_unsafe({.campaigns = {2, 0, 0}, .crashes = 1}, Sabotage::kReuseBallot);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What is chosen: the prefix this member knows, how it catches up, and how it comes back after it lost its
-// acceptor state.
+// What is chosen: the prefix this member knows, how it catches up, and how it comes back after it
+// lost its acceptor state.
 #include <algorithm>
 
 #include "mds/paxos/state.h"
@@ -57,14 +57,16 @@ void Replica::State::extend_sure() {
   for (;; sure = sure.next()) {
     const auto at = window.find(sure.next());
     if (at == window.end()) return;
-    // One ballot proposes one value for a slot, so what was accepted at the leader's is what it says.
+    // One ballot proposes one value for a slot, so what was accepted at the leader's is what it
+    // says.
     if (at->first <= told && at->second.ballot == told_ballot) at->second.sure = true;
     if (!at->second.sure) return;
   }
 }
 
-// Who is removed stops when it hears of that, and may be the very one whose promise another would need after a
-// restart if it did not know any more that the change was chosen. So this is on disk before anybody acts on it.
+// Who is removed stops when it hears of that, and may be the very one whose promise another would
+// need after a restart if it did not know any more that the change was chosen. So this is on disk
+// before anybody acts on it.
 bool Replica::State::noted_as_chosen(Slot change) {
   if (noted != change) {
     noted = change;
@@ -136,6 +138,8 @@ void Replica::State::on(NodeId from, const Learn& message) {
 
 void Replica::State::on(NodeId from, const SnapshotNeeded& message) {
   if (phase == Phase::kLeading || message.applied <= chosen) return;
+  // It takes long; installed() asks for the rest.
+  fetch_at = now + timing.hold;
   notice(NeedSnapshot{.from = from, .applied = message.applied});
 }
 

@@ -97,6 +97,20 @@ TEST(Members, ASoleVoterServesNothingUntilItsFirstFellowVoterAnswered) {
   EXPECT_TRUE(cluster[1].may_serve(cluster.now));
 }
 
+// The promises that the new members' slots need do not wait for another disk write of the followers.
+TEST(Members, ACommandBehindAChangeNeedsNoSecondQuestion) {
+  Cluster cluster(members(3, 1));
+  const std::uint32_t leader = cluster.elect();
+  cluster.run(300ms);
+  cluster.forget_sent();
+  ASSERT_TRUE(change(cluster, with_role(cluster[leader].membership(), 4, Role::kVoter)));
+  ASSERT_TRUE(cluster[leader].propose(1, command("a"), cluster.now));
+  cluster.collect(leader);
+  cluster.settle();
+  EXPECT_EQ(cluster.commands(leader), std::vector<std::string>{"a"});
+  EXPECT_EQ(cluster.sent<Prepare>().size(), 3u);
+}
+
 TEST(Members, ARemovedFollowerHearsOfItWhenAMajorityOfTheOthersKnows) {
   Cluster cluster(members(4));
   const std::uint32_t leader = cluster.elect();
@@ -175,7 +189,8 @@ TEST(Members, ARemovedLeaderDoesNotWaitForEver) {
   EXPECT_EQ(cluster.count_notices<MembershipChanged>(old), 2u);
 }
 
-// The first leader's change reached one member and was not chosen; another one was. Later it comes to light.
+// The first leader's change reached one member and was not chosen; another one was. Later it comes
+// to light.
 TEST(Members, AChangeThatDoesNotFollowThePresentMembersChangesNothing) {
   Cluster cluster(members(3, 2));
   const std::uint32_t old = cluster.elect();

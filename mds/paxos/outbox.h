@@ -1,4 +1,5 @@
-// Outbox: what a step wants done, and what may leave only when a record is durable. Internal to the core.
+// Outbox: what a step wants done, and what may leave only when a record is durable. Internal to
+// the core.
 //
 // Promises: a message given with a record leaves after persisted() reached that record, not before.
 #pragma once
@@ -44,6 +45,8 @@ class Outbox {
   }
   bool is_durable(RecordNumber record) const { return hasty_ || record <= durable_; }
   bool has_records() const { return !effects_.records.empty(); }
+
+  const std::multimap<RecordNumber, Outgoing>& held() const { return held_; }
 
   Effects& effects() { return effects_; }
   Effects take() { return std::exchange(effects_, Effects{}); }

@@ -226,9 +226,10 @@ TEST(LostTogether, ALearnerComesBackToo) {
   ASSERT_TRUE(cluster.run_until([&] { return !cluster[2].recovering(); }));
 }
 
-// Of E. Michael and others, "Recovering Shared Objects Without Stable Storage" (2017): a promise that was given before
-// the loss, and is counted after the member has come back, must not elect a leader that lacks what the member accepted
-// since. Clocks protect nobody here: the candidate believes that the leader has yielded.
+// Of E. Michael and others, "Recovering Shared Objects Without Stable Storage" (2017): a promise
+// that was given before the loss, and is counted after the member has come back, must not elect a
+// leader that lacks what the member accepted since. Clocks protect nobody here: the candidate
+// believes that the leader has yielded.
 TEST(LostPromise, OfBeforeTheLossElectsNobodyAfterTheRecovery) {
   Timing patient;
   patient.campaign = 3600s;  // the candidate never gives up
@@ -241,8 +242,8 @@ TEST(LostPromise, OfBeforeTheLossElectsNobodyAfterTheRecovery) {
   const std::uint32_t late = others[2];
   const Ballot reign = cluster[leader].promised();
 
-  // The candidate has its own promise and that of the member; all else of it is under way for long. And the late one
-  // accepts, and is not told what is chosen: else it would refuse the candidate.
+  // The candidate has its own promise and that of the member; all else of it is under way for long.
+  // And the late one accepts, and is not told what is chosen: else it would refuse the candidate.
   const Slot known = cluster[leader].chosen();
   const auto tells_late = [&, known](const Letter& letter) {
     if (letter.to != id_of(late)) return false;

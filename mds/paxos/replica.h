@@ -1,14 +1,15 @@
-// Replica: one member's consensus core. Multi-Paxos as a sans-IO state machine: inputs and the time go in,
-// effects come out; nothing that depends on durability leaves before persisted() said so. Rules and
-// proofs: docs/protocols/paxos.md.
+// Replica: one member's consensus core. Multi-Paxos as a sans-IO state machine: inputs and the time
+// go in, effects come out; nothing that depends on durability leaves before persisted() said so.
+// Rules and proofs: docs/protocols/paxos.md.
 //
-// Owns:     acceptor, proposer and learner state of this member; in memory only slots not yet chosen.
-// Promises: one value per slot, whatever the network, the clocks (within Timing::hold against lease) and
-//           crashes do; chosen entries come out in slot order, once. leads() is true of at most one member
-//           at any instant of real time while may_serve() is true.
+// Owns:     acceptor, proposer and learner state of this member; in memory only slots not yet
+//           chosen.
+// Promises: one value per slot, whatever the network, the clocks (within Timing::hold against
+//           lease) and crashes do; chosen entries come out in slot order, once. leads() is true of
+//           at most one member at any instant of real time while may_serve() is true.
 // Requires: one thread. After each input: take() and carry out the effects; tick() no later than
-//           next_tick(). Records are made durable in order. `now` never goes back, and counts suspended
-//           time.
+//           next_tick(). Records are made durable in order. `now` never goes back, and counts
+//           suspended time.
 // Limits:   Limits below; propose() refuses past them.
 // Errors:   none: bad messages (of a non-member, with impossible fields) are dropped and counted.
 #pragma once
@@ -26,13 +27,16 @@ namespace cairn::mds::paxos {
 
 struct Timing {
   Duration heartbeat = 100ms;
-  // The leader serves reads for this long after the sending of a heartbeat round that a quorum answered.
+  // The leader serves reads for this long after the sending of a heartbeat round that a quorum
+  // answered.
   Duration lease = 900ms;
-  // A member that heard of a leader helps no other one for this long; > lease by more than clocks drift.
+  // A member that heard of a leader helps no other one for this long; > lease by more than clocks
+  // drift.
   Duration hold = 1000ms;
   // A campaign begins hold + [0, stagger) after the last word of a leader.
   Duration stagger = 300ms;
-  // A phase 1 or pre-vote without an answer is repeated, an unfinished campaign begun anew, after this.
+  // A phase 1 or pre-vote without an answer is repeated, an unfinished campaign begun anew, after
+  // this.
   Duration campaign = 300ms;
   // An Accept or Fetch without progress is sent again after this.
   Duration resend = 200ms;
@@ -93,8 +97,8 @@ class Replica {
   Replica(const Replica&) = delete;
   Replica& operator=(const Replica&) = delete;
 
-  // False: not the leader, or the window and its queue are full; nothing was done. Else `token` comes back
-  // in a Chosen, or a Deposed says that its outcome is unknown. Tokens are not 0.
+  // False: not the leader, or the window and its queue are full; nothing was done. Else `token`
+  // comes back in a Chosen, or a Deposed says that its outcome is unknown. Tokens are not 0.
   bool propose(std::uint64_t token, Value value, Instant now);
   // False also while another change is under way. The change's version must be the present one + 1.
   bool propose_membership(std::uint64_t token, const Membership& next, Instant now);
@@ -102,13 +106,14 @@ class Replica {
   // Everything up to this record (Effects::last_record) is durable.
   void persisted(std::uint64_t record, Instant now);
   void tick(Instant now);
-  // The tables are now a snapshot with everything up to `applied`. Slots at or below it are forgotten.
+  // The tables are now a snapshot with everything up to `applied`. Slots at or below it are
+  // forgotten.
   void installed(Slot applied, const Membership& membership, Instant now);
-  // Leader: hand over to `to`, a voter (none: any that is up to date), and serve nothing from now on. A
-  // single voter, or nobody up to date: false, and nothing changes.
+  // Leader: hand over to `to`, a voter (none: any that is up to date), and serve nothing from now
+  // on. A single voter, or nobody up to date: false, and nothing changes.
   bool yield(NodeId to, Instant now);
-  // A heartbeat round begins now (leader): its answer proves that this member led at this instant.
-  // Returns its number; confirmed_round() reaches it, or a Deposed comes.
+  // A heartbeat round begins with the next take() (leader): its answer proves that this member led
+  // now. Returns its number; confirmed_round() reaches it, or a Deposed comes.
   std::uint64_t confirm(Instant now);
 
   Effects take();
@@ -137,7 +142,8 @@ class Replica {
   std::unique_ptr<State> state_;
 };
 
-// The bytes of a membership value, and back; nullopt for bytes that are none. Format: docs/formats/mds-log.md.
+// The bytes of a membership value, and back; nullopt for bytes that are none. Format:
+// docs/formats/mds-log.md.
 std::string encode_membership(const Membership& membership);
 std::optional<Membership> decode_membership(std::string_view bytes);
 

@@ -65,9 +65,16 @@ struct Check {
 }  // namespace
 
 bool is_sound(const Value& value) {
-  if (value.bytes == nullptr) return false;
-  if (value.kind != ValueKind::kMembership) return true;
-  return decode_membership(*value.bytes).has_value();
+  if (value.bytes == nullptr || value.bytes->size() > kValueBytesMax) return false;
+  switch (value.kind) {
+    case ValueKind::kNoop:
+      return value.bytes->empty();
+    case ValueKind::kCommand:
+      return true;
+    case ValueKind::kMembership:
+      return decode_membership(*value.bytes).has_value();
+  }
+  return false;  // of a newer version, or of nobody
 }
 
 bool is_sound(const Message& message) { return std::visit(Check{}, message); }

@@ -1,5 +1,5 @@
-// Replica::State: all a member knows, and its rules, one file a part of the protocol page. Internal to the
-// core: see replica.h.
+// Replica::State: all a member knows, and its rules, one file a part of the protocol page. Internal
+// to the core: see replica.h.
 #pragma once
 
 #include <deque>
@@ -53,7 +53,8 @@ struct Replica::State {
   Ballot next_ballot() const;
   // Who has not promised yet.
   void send_prepares();
-  // Phase 1 is over for the next slot: a majority of the members in force promised, knowing that they are in force.
+  // Phase 1 is over for the next slot: a majority of the members in force promised, knowing that
+  // they are in force.
   bool complete() const;
   void merge(const std::vector<Accepted>& reported);
   void count_promises();
@@ -108,6 +109,8 @@ struct Replica::State {
   // The value that at least a majority of voters has of `of`, itself having `own`.
   template <class T, class Of>
   T agreed(T own, Of of) const;
+  // A majority of the voters has said that it knows everything up to this as chosen.
+  Slot known_by_majority() const;
 
   // ---- learning.cpp ----
   void on(NodeId from, const Fetch& message);
@@ -133,6 +136,7 @@ struct Replica::State {
   void tick();
   Instant next_tick() const;
   bool is_voter(NodeId id) const;
+  bool votes_after(const Value& change, NodeId id) const;
   bool is_sole_voter() const;
   // And it cannot have been otherwise since its last record: nobody else can lead.
   bool is_alone() const;
@@ -186,8 +190,8 @@ struct Replica::State {
   Instant campaign_at;              // when to begin one, or to give the present one up
   Instant prepare_at;
   std::set<NodeId> pre_votes;
-  // Who promised, and what it knew as chosen then. Since the membership value in slot `members_since` was chosen
-  // (0: since before the campaign) only those count that knew it.
+  // Who promised, and what it knew as chosen then. Since the membership value in slot
+  // `members_since` was chosen (0: since before the campaign) only those count that knew it.
   std::map<NodeId, Slot> promises;
   Slot members_since;
   bool own_promise = false;
@@ -208,6 +212,7 @@ struct Replica::State {
   std::set<NodeId> parting;  // were removed, and have not been told
 
   std::uint64_t round = 0;
+  bool round_asked = false;  // by confirm(): with the next effects
   std::uint64_t confirmed = 0;
   std::map<std::uint64_t, Instant> rounds;  // sent and not yet confirmed
   Instant heartbeat_at;

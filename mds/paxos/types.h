@@ -87,7 +87,7 @@ struct Prepare {
 };
 struct Promise {
   Ballot ballot;
-  Slot chosen;
+  Slot chosen;                     // of Prepare.chosen, what is known as chosen here too
   std::vector<Accepted> accepted;  // slots > Prepare.chosen
 };
 // Phase 2a: consecutive slots from `first`. Also tells what is chosen.
@@ -104,8 +104,8 @@ struct AcceptedReply {
   Slot last;
   Slot chosen;
 };
-// To Prepare, Accept or Heartbeat: a higher ballot was promised, or the candidate lacks chosen slots, or a
-// leader is alive.
+// To Prepare, Accept or Heartbeat: a higher ballot was promised, or the candidate lacks chosen
+// slots, or a leader is alive.
 struct Refuse {
   Ballot ballot;    // of the refused message
   Ballot promised;  // may equal `ballot`: then the reason is `chosen` or a live leader
@@ -142,8 +142,8 @@ struct SnapshotNeeded {
 struct Yield {
   Ballot ballot;
 };
-// From a member that lost its acceptor state; and the leader's answer when a membership value that it proposed
-// after the question was chosen.
+// From a member that lost its acceptor state; and the leader's answer when a membership value that
+// it proposed after the question was chosen.
 struct Recover {
   std::uint64_t nonce = 0;
 };
@@ -172,13 +172,13 @@ struct LearnRecord {
   Slot slot;
   Value value;
 };
-// Every slot up to this is chosen, and the newest record of each (above what was truncated) is its chosen
-// value. Needs no flush of its own.
+// Every slot up to this is chosen, and the newest record of each (above what was truncated) is its
+// chosen value. Needs no flush of its own.
 struct ChosenRecord {
   Slot slot;
 };
-// The acceptor state was lost (`active`); no vote is given until chosen reaches `until`. until 0: not known
-// yet. !active: over.
+// The acceptor state was lost (`active`); no vote is given until chosen reaches `until`. until 0:
+// not known yet. !active: over.
 struct RecoveryRecord {
   bool active = false;
   Slot until;
@@ -199,7 +199,8 @@ struct Chosen {
   std::uint64_t token = 0;  // of the propose() of this reign that it answers, else 0
 };
 
-// The driver reads chosen slots from the log store and sends them to `to` as Learn (or SnapshotNeeded).
+// The driver reads chosen slots from the log store and sends them to `to` as Learn (or
+// SnapshotNeeded).
 struct SendChosen {
   NodeId to;
   Slot from;

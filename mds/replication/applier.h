@@ -34,7 +34,8 @@ class Applier {
           Options options, OnMark on_mark);
 
   Status open();
-  // Consecutive slots from applied_slot() + 1. One answer a slot: CommandReply bytes; empty for what
+  // Consecutive slots from applied_slot() + 1. One answer a slot: CommandReply bytes; empty for
+  // what
   // is no command.
   Result<std::vector<std::string>> apply(const std::vector<paxos::Chosen>& batch);
   Slot applied_slot() const { return applied_; }

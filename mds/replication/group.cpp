@@ -47,20 +47,23 @@ Status Group::start() {
                                                           .seed = runtime_.random(),
                                                           .sabotage = paxos::Sabotage::kNone},
                                            std::move(durable), runtime_.now());
-  // What the tables say, too: the process may have died before it kept that, or was removed while it was down.
+  // What the tables say, too: the process may have died before it kept that, or was removed while
+  // it was down.
   if (core_->membership().version != 0) owner_.on_membership(core_->membership());
   transport_.start([this](NodeId from, std::string bytes) { receive(from, bytes); });
   dial();
   tasks_.spawn(write_log(this));
-  // The tables can be ahead of the log: they were flushed while a write of the log was under way, or are a
-  // snapshot. Then an accept record that lies below them may be of a value that was not chosen.
+  // The tables can be ahead of the log: they were flushed while a write of the log was under way,
+  // or are a snapshot. Then an accept record that lies below them may be of a value that was not
+  // chosen.
   if (state.chosen < applier_.applied_slot()) tasks_.spawn(cut_log(this, applier_.applied_slot()));
   pump();
   return {};
 }
 
-// A member that lost its log, or the tables that its log goes on from, may not vote as if nothing had happened: it has
-// forgotten what it promised, or what is chosen. The others tell it; if there are none, nobody can.
+// A member that lost its log, or the tables that its log goes on from, may not vote as if nothing
+// had happened: it has forgotten what it promised, or what is chosen. The others tell it; if there
+// are none, nobody can.
 Status Group::judge_what_is_left(const LogState& state, paxos::Durable* durable) const {
   const bool log_lost = options_.log_lost || (state.empty && durable->applied != Slot());
   const Slot first = store_.first_slot();

@@ -1,14 +1,16 @@
-// Group: this MDS as a member of its replicated group: drives the consensus core (mds/paxos) with the log
-// store, the peers, the tables and the clock. docs/protocols/paxos.md.
+// Group: this MDS as a member of its replicated group: drives the consensus core (mds/paxos) with
+// the log store, the peers, the tables and the clock. docs/protocols/paxos.md.
 //
 // Owns:     Replica, Applier, the proposals that wait, transfers to and from other members.
-// Promises: one durable write a batch: what arrives while one is under way goes into the next. Commands are
-//           applied in the order of propose(). Between Owner::on_elected and on_deposed this member is the
-//           master, as far as it knows: may_serve() and confirm() say whether it surely is.
-// Requires: the loop thread; start() first; co_await stop() before it dies. What it is given outlives it.
+// Promises: one durable write a batch: what arrives while one is under way goes into the next.
+//           Commands are applied in the order of propose(). Between Owner::on_elected and
+//           on_deposed this member is the master, as far as it knows: may_serve() and confirm() say
+//           whether it surely is.
+// Requires: the loop thread; start() first; co_await stop() before it dies. What it is given
+//           outlives it.
 // Limits:   kQueueMax commands that wait for the window, kCommandBytesMax a command.
-// Errors:   start(): kCorrupt, kDiskFailed. Later failures of log or tables: Owner::on_failure, once; the
-//           process must end.
+// Errors:   start(): kCorrupt, kDiskFailed. Later failures of log or tables: Owner::on_failure,
+//           once; the process must end.
 #pragma once
 
 #include <deque>
@@ -46,7 +48,8 @@ class Group final : public ReplicatedLog {
     paxos::Limits limits;
     // Of the member that founds the group; empty for one that joins.
     paxos::Membership bootstrap;
-    // This member voted before, and its log is gone: no vote until what it may have promised is known.
+    // This member voted before, and its log is gone: no vote until what it may have promised is
+    // known.
     bool log_lost = false;
     // Members are dialled here, whatever the log says: where a group was renumbered offline.
     std::map<NodeId, net::Address> addresses;
@@ -67,7 +70,8 @@ class Group final : public ReplicatedLog {
     virtual void on_resync(NodeId member) = 0;
     virtual void on_report(NodeId from, pb::PeerReport report) = 0;
     virtual void on_failure(const Error& error) = 0;
-    // Somebody still reads the tables, for a reign that ends or has just ended: they must not be replaced yet.
+    // Somebody still reads the tables, for a reign that ends or has just ended: they must not be
+    // replaced yet.
     virtual bool uses_tables() const { return false; }
   };
 
@@ -84,11 +88,12 @@ class Group final : public ReplicatedLog {
   bool may_serve() const override;
   Statistics statistics() const override;
 
-  // Puts what `edit` makes of the present members into the log; nothing when it changes nothing. Errors: those
-  // of `edit`, kTimeout (another change stands in the way), those of propose().
+  // Puts what `edit` makes of the present members into the log; nothing when it changes nothing.
+  // Errors: those of `edit`, kTimeout (another change stands in the way), those of propose().
   using Edit = std::function<Result<paxos::Membership>(const paxos::Membership&)>;
   Task<Result<paxos::Membership>> change_members(Edit edit, Deadline deadline);
-  // Hands over to `to` (none: whoever is up to date) and serves nothing from now on. False: nobody can.
+  // Hands over to `to` (none: whoever is up to date) and serves nothing from now on. False: nobody
+  // can.
   bool yield(NodeId to);
   void report(pb::PeerReport report);
   // A member said where it is reached. Believed only while the log does not say it.

@@ -65,8 +65,8 @@ void Group::part_with_removed(const paxos::Membership& now) {
 void Group::dial() {
   std::set<NodeId> whom;
   for (const paxos::Member& member : core_->membership().members) whom.insert(member.id);
-  // A member that knows nobody yet finds the group by what its repository says, and by who finds it. So does
-  // one whose idea of the group is old.
+  // A member that knows nobody yet finds the group by what its repository says, and by who finds
+  // it. So does one whose idea of the group is old.
   if (whom.empty()) {
     for (const auto& [id, address] : options_.seeds) whom.insert(id);
   }

@@ -1,5 +1,5 @@
-// What a member sends to and takes from another one beside consensus messages: chosen slots, snapshots; and the
-// digests of its tables.
+// What a member sends to and takes from another one beside consensus messages: chosen slots,
+// snapshots; and the digests of its tables.
 #include <algorithm>
 
 #include "mds/replication/group.h"
@@ -71,7 +71,8 @@ Task<Status> Group::pull_and_install(NodeId from) {
                          .stopping = &stopping_});
   const Result<Slot> pulled = co_await puller.pull();
   if (!pulled.has_value()) co_return fail(pulled.error());
-  // A reign that ended a moment ago may still read the tables; one that has not noticed yet that it ended, too.
+  // A reign that ended a moment ago may still read the tables; one that has not noticed yet that it
+  // ended, too.
   while (*pulled > applied_slot() && (leads() || owner_.uses_tables())) {
     if (stopping_ || failed_) co_return fail(Code::kCancelled, "stopping");
     co_await runtime::sleep_for(runtime_, kTablesPoll);

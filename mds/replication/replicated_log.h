@@ -15,10 +15,12 @@ class ReplicatedLog {
  public:
   virtual ~ReplicatedLog() = default;
   // Ends when the command is chosen and applied, with what apply answered. Commands are applied in
-  // the order of the calls. Errors: kOverloaded (not done), kCancelled (stopping), kNotMaster and disk
+  // the order of the calls. Errors: kOverloaded (not done), kCancelled (stopping), kNotMaster and
+  // disk
   // errors: the outcome is then unknown.
   virtual Task<Result<std::string>> propose(std::string command) = 0;
-  // Ok when what was read from the tables before this call was the newest truth at that time: at once while
+  // Ok when what was read from the tables before this call was the newest truth at that time: at
+  // once while
   // the lease holds, else after a round of heartbeats. Errors: kNotMaster, kCancelled.
   virtual Task<Status> confirm() = 0;
   // True: confirm() would answer Ok at once.

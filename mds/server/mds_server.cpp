@@ -92,7 +92,8 @@ void MdsServer::on_elected() {
 
 void MdsServer::on_deposed() {
   elected_ = false;
-  // At once: what it still does must not get into the reign of somebody else, nor into a later one of this MDS.
+  // At once: what it still does must not get into the reign of somebody else, nor into a later one
+  // of this MDS.
   if (reign_ != nullptr) reign_->master.depose();
   changed_.notify_all();
 }
@@ -128,7 +129,8 @@ Task<void> MdsServer::reign_once() {
   while (elected_ && elections_ == election && !stopping_) co_await changed_.wait();
   parts_.log.info("MDS#{} ends its reign", options_.identity.mds_id.raw());
   reign_.reset();
-  // It may wait for a chunk server that does not answer. Who was elected again meanwhile has to serve.
+  // It may wait for a chunk server that does not answer. Who was elected again meanwhile has to
+  // serve.
   tasks_.spawn(end_reign(reign));
 }
 

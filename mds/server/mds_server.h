@@ -1,10 +1,12 @@
-// MdsServer: one MDS of a group, without a process around it: the replicated log, and while this member is the
-// master, the Master and its services. The same object runs in cairn-mdsd and in the simulator.
+// MdsServer: one MDS of a group, without a process around it: the replicated log, and while this
+// member is the master, the Master and its services. The same object runs in cairn-mdsd and in the
+// simulator.
 //
 // Owns:     Group, Master (one a reign), the services.
-// Promises: before and after a reign every request of clients, chunk servers and the admin tool is answered
-//           kNotMaster with the master's address, as far as it is known.
-// Requires: the loop thread; start() first; co_await stop() before it dies. What it is given outlives it.
+// Promises: before and after a reign every request of clients, chunk servers and the admin tool is
+//           answered kNotMaster with the master's address, as far as it is known.
+// Requires: the loop thread; start() first; co_await stop() before it dies. What it is given
+//           outlives it.
 // Errors:   start(): kCorrupt, kDiskFailed. Later failures: Options::on_end.
 #pragma once
 
@@ -42,7 +44,8 @@ class MdsServer final : private replication::Group::Owner {
     master::Settings settings;
     service::Identity identity;
     replication::Group::Options group;
-    // Log or tables failed, or (kNotFound) this member was removed from the group: the process must end.
+    // Log or tables failed, or (kNotFound) this member was removed from the group: the process must
+    // end.
     std::function<void(const Error&)> on_end;
     // The members, each time they changed.
     std::function<void(const paxos::Membership&)> on_membership;

@@ -1,6 +1,6 @@
-// Members: what this MDS knows of its group beyond consensus: how every member is doing, for stat and events;
-// and, on the master, the upkeep of the list: learners that caught up become voters, moved members get their
-// new address.
+// Members: what this MDS knows of its group beyond consensus: how every member is doing, for stat
+// and events; and, on the master, the upkeep of the list: learners that caught up become voters,
+// moved members get their new address.
 //
 // Requires: the loop thread; step() about once a second; Group outlives it.
 #pragma once
@@ -57,8 +57,8 @@ class Members {
   // Empty: unknown.
   std::string master_address() const;
   std::string text_of(NodeId member) const;  // "MDS#3 (10.0.0.3:2510)"
-  // Voters that are surely up and vote, the own one included; without `without`. Those of whom this reign has not
-  // heard yet do not count: kHeardWithin after its begin all that live have been.
+  // Voters that are surely up and vote, the own one included; without `without`. Those of whom this
+  // reign has not heard yet do not count: kHeardWithin after its begin all that live have been.
   std::size_t voters_up(NodeId without) const;
 
   const Identity& identity() const { return identity_; }

@@ -29,15 +29,16 @@ void add_members(const paxos::Membership& membership,
 Result<paxos::Membership> with_member(const paxos::Membership& now, const std::string& address,
                                       std::uint64_t repo_uuid) {
   paxos::Membership next = now;
-  for (paxos::Member& member : next.members) {
-    if (member.repo_uuid == repo_uuid) {
-      member.address = address;
-      return next;
-    }
-    if (member.address == address) {
+  for (const paxos::Member& member : now.members) {
+    if (member.address == address && member.repo_uuid != repo_uuid) {
       return fail(Code::kExists, fmt::format("MDS#{} of this cluster has the address {} already",
                                              member.id.raw(), address));
     }
+  }
+  const auto same = std::ranges::find(next.members, repo_uuid, &paxos::Member::repo_uuid);
+  if (same != next.members.end()) {
+    same->address = address;
+    return next;
   }
   if (next.members.size() >= Members::kMembersMax) {
     return fail(Code::kInvalidArgument,

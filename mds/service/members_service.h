@@ -1,5 +1,5 @@
-// MembersService: the admin tool's changes and checks of the MDS group: AddMds, RemoveMds, CheckMds (service
-// cairn.pb.Admin, proto/admin.proto). Answered by the master only.
+// MembersService: the admin tool's changes and checks of the MDS group: AddMds, RemoveMds, CheckMds
+// (service cairn.pb.Admin, proto/admin.proto). Answered by the master only.
 //
 // Errors:   kRefusedForSafety (no majority would be left), kNotFound, kExists, kInvalidArgument,
 //           kNotMaster (also after a master that shall be removed handed over: ask the next).

@@ -1,4 +1,5 @@
-// PeerWatch: decides what is to be said about the other members: states for stat, events with the guide's texts.
+// PeerWatch: decides what is to be said about the other members: states for stat, events with the
+// guide's texts.
 // Pure; time enters as an argument.
 #pragma once
 

@@ -3,7 +3,8 @@
 // apply() reads the tables through `reader` (which sees all earlier commands) and returns what the
 // command changes and answers. No clock, no randomness, no memory of its own: replicas that applied
 // the same slots have equal tables. The time of a command counts as that of the newest one before
-// it when it is earlier: masters' clocks differ. Bad commands change nothing but the stored reply. Tables and
+// it when it is earlier: masters' clocks differ. Bad commands change nothing but the stored reply.
+// Tables and
 // keys: mds/state/keys.h, docs/formats/mds-tables.md. Rules: docs/protocols/namespace.md.
 //
 // A client's mutation answers CommandReply.client (its `error` says that it was refused; stored and

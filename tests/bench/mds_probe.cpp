@@ -6,9 +6,9 @@
 //
 // A line of each answer: "SENT ANSWERED CODE MTIME", ns of the monotonic clock; MTIME with CODE 0.
 // After a lost connection or a refusal it connects again, to the same MDS. A new master would wait
-// for the session of a client that it does not hear of: when answers stop, the session is resumed at
-// one of the others, and what was asked before still waits for its answer. Ends with SIGTERM, and
-// closes the session.
+// for the session of a client that it does not hear of: when answers stop, the session is resumed
+// at one of the others, and what was asked before still waits for its answer. Ends with SIGTERM,
+// and closes the session.
 #include <fmt/format.h>
 #include <unistd.h>
 

@@ -190,10 +190,11 @@ def partitions(results: Results, keep: bool, rounds: int) -> None:
         with Load(mounts, Path(local), data=True) as load:
             story = Story(cluster, load, Path(local))
             for number in range(1 if rounds <= SHORT_ROUNDS else 10):
-                results.scenario(f"partition {number}: the master is cut off",
-                                 story.cut_the_master_off)
-                results.scenario(f"partition {number}: the master is deaf",
-                                 story.make_the_master_deaf)
+                if not (results.scenario(f"partition {number}: the master is cut off",
+                                         story.cut_the_master_off) and
+                        results.scenario(f"partition {number}: the master is deaf",
+                                         story.make_the_master_deaf)):
+                    return
             results.scenario("everything is there after partitions", story.everything_is_there)
 
 

@@ -36,22 +36,22 @@ class Search {
   }
 
   Verdict run(std::uint64_t steps_max) {
-    std::uint32_t at = entries_[0].after;
+    std::uint32_t at = 0;  // 0: a new state was reached
     for (std::uint64_t step = 0; step < steps_max; ++step) {
       // What never returned may also never have happened.
       if (returns_left_ == 0) return Verdict::kLinearizable;
+      if (at == 0) {
+        if (take_free()) continue;
+        at = entries_[0].after;
+      }
       CHECK_NE(at, 0u);
       if (entries_[at].match != 0) {
-        if (try_take(at)) {
-          at = entries_[0].after;
-          continue;
-        }
-        at = entries_[at].after;
+        at = try_take(at) ? 0 : entries_[at].after;
         continue;
       }
       // A return whose call is not in the order: nothing before it is left to try.
-      if (taken_.empty()) return Verdict::kNot;
       at = put_back();
+      if (at == 0) return Verdict::kNot;
     }
     return Verdict::kGaveUp;
   }
@@ -60,6 +60,7 @@ class Search {
   struct Taken {
     std::uint32_t call;
     std::uint64_t state_before;
+    bool free = false;
   };
 
   void build() {
@@ -95,34 +96,53 @@ class Search {
     entries_[0].after = moments.empty() ? 0 : 1;
   }
 
+  // What fits now and changes nothing can as well be next: if there is an order at all, there is
+  // one with it here, so nothing else has to be tried in its place.
+  bool take_free() {
+    for (std::uint32_t at = entries_[0].after; entries_[at].match != 0; at = entries_[at].after) {
+      const Operation& operation = operations_[entries_[at].operation];
+      if (operation.returned == kNeverReturned) continue;
+      const RegisterStep step = apply_op(state_, operation.op);
+      if (step.state != state_ || step.result != operation.result) continue;
+      take(at, state_, true);
+      return true;
+    }
+    return false;
+  }
+
   // Puts the call at `at` next into the order, if its answer fits and that leads to something new.
   bool try_take(std::uint32_t at) {
     const Operation& operation = operations_[entries_[at].operation];
     const RegisterStep step = apply_op(state_, operation.op);
-    const bool returned = operation.returned != kNeverReturned;
-    if (returned && step.result != operation.result) return false;
-    const Reached next = reached_with(entries_[at].operation, step.state);
-    if (!seen_.insert(next).second) return false;
-    taken_.push_back({at, state_});
-    state_ = step.state;
-    toggle(entries_[at].operation);
-    unlink(at);
-    unlink(entries_[at].match);
-    if (returned) --returns_left_;
+    if (operation.returned != kNeverReturned && step.result != operation.result) return false;
+    if (!seen_.insert(reached_with(entries_[at].operation, step.state)).second) return false;
+    take(at, step.state, false);
     return true;
   }
 
-  // Undoes the last one taken; the search goes on behind its call.
+  void take(std::uint32_t at, std::uint64_t state_after, bool free) {
+    taken_.push_back({at, state_, free});
+    state_ = state_after;
+    toggle(entries_[at].operation);
+    unlink(at);
+    unlink(entries_[at].match);
+    if (operations_[entries_[at].operation].returned != kNeverReturned) --returns_left_;
+  }
+
+  // Undoes the last one that was a choice; the search goes on behind its call. 0: there was none.
   std::uint32_t put_back() {
-    const Taken last = taken_.back();
-    taken_.pop_back();
-    const std::uint32_t operation = entries_[last.call].operation;
-    state_ = last.state_before;
-    toggle(operation);
-    relink(entries_[last.call].match);
-    relink(last.call);
-    if (operations_[operation].returned != kNeverReturned) ++returns_left_;
-    return entries_[last.call].after;
+    while (!taken_.empty()) {
+      const Taken last = taken_.back();
+      taken_.pop_back();
+      const std::uint32_t operation = entries_[last.call].operation;
+      state_ = last.state_before;
+      toggle(operation);
+      relink(entries_[last.call].match);
+      relink(last.call);
+      if (operations_[operation].returned != kNeverReturned) ++returns_left_;
+      if (!last.free) return entries_[last.call].after;
+    }
+    return 0;
   }
 
   void unlink(std::uint32_t at) {

@@ -35,6 +35,9 @@ bool run_one(const Plan& plan, bool check_determinism, Stats* sum) {
   std::snprintf(abort_text, sizeof(abort_text), "seed %llu: the process died\n", Number{plan.seed});
   const Outcome outcome = cairn::paxos_sim::run_seed(plan);
   sum->add(outcome.stats);
+  if (outcome.stats.histories_given_up != 0) {
+    std::printf("seed %llu: a history was too hard to judge\n", Number{plan.seed});
+  }
   if (!outcome.failure.empty()) {
     std::printf("seed %llu failed: %s\n  again: cairn-paxos-sim --seed %llu --count 1 --verbose\n",
                 Number{plan.seed}, outcome.failure.c_str(), Number{plan.seed});

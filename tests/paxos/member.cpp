@@ -28,12 +28,17 @@ void Member::start() {
   if (running() || destroyed_ || retired_) return;
   ++life_;
   Prng& prng = world_.prng;
-  const auto rate =
-      static_cast<std::int64_t>(prng.between(static_cast<std::uint64_t>(world_.settings.rate_min),
-                                             static_cast<std::uint64_t>(world_.settings.rate_max)));
+  const Settings& settings = world_.settings;
+  // The slowest beside the fastest is what a lease has to survive.
+  std::int64_t rate = prng.chance(500) ? settings.rate_min : settings.rate_max;
+  if (prng.chance(300)) {
+    rate = settings.rate_min +
+           static_cast<std::int64_t>(
+               prng.below(static_cast<std::uint64_t>(settings.rate_max - settings.rate_min) + 1));
+  }
   clock_ = DriftClock(draw(prng, 1s, 1000s), rate);
   tables_ = durable_tables_;
-  if (world_.settings.plan.driver_fault == DriverFault::kApplyTwice) tables_.forget_newest_slot();
+  if (settings.plan.driver_fault == DriverFault::kApplyTwice) tables_.forget_newest_slot();
   log_.truncate_through(tables_.log_floor());
   const LogImage& image = log_.image();
   paxos::Durable durable{.promised = image.promised,

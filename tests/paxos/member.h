@@ -69,6 +69,8 @@ class Member {
   Slot durably_known() const;
   // Everything given out as chosen is applied.
   bool applied_all() const { return to_apply_.empty(); }
+  // Nobody waits for an answer of the core.
+  bool answered_all() const { return proposals_.empty() && confirming_.empty(); }
 
  private:
   struct Proposal {

@@ -118,14 +118,6 @@ bool Nemesis::remove(const Member& master, paxos::Membership* next) {
                        paxos::find_member(*next, remove_next_) != nullptr;
   NodeId victim = std::exchange(remove_next_, NodeId());
   if (!yielded) victim = next->members[world_.prng.below(next->members.size())].id;
-  if (victim == master.id()) {
-    // Without a yield it must leave behind somebody who can go on: a majority of the old voters
-    // that knows everything.
-    for (const paxos::PeerProgress& peer : master.core().peers()) {
-      if (peer.chosen < master.core().chosen()) return false;
-    }
-    if (paxos::voters(*next) == 2) return false;
-  }
   if (yielded || victim == master.id()) ++world_.stats.leaders_removed;
   std::erase_if(next->members, [victim](const paxos::Member& m) { return m.id == victim; });
   return true;

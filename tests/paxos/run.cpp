@@ -11,6 +11,11 @@ namespace cairn::paxos_sim {
 
 namespace {
 
+// Of one member in one `hold`, when nobody asks for anything: heartbeats and their answers, and
+// what one
+// that is cut off tries. A storm is thousands.
+constexpr std::uint64_t kCalmMessages = 150;
+
 class Run {
  public:
   explicit Run(const Plan& plan) : world_(draw_settings(plan)), nemesis_(world_) {}
@@ -88,9 +93,21 @@ class Run {
     const std::uint64_t depositions = world_.stats.depositions;
     world_.say("---- calm ----");
     cut_off_one(*master, 3 * hold);
-    world_.run(world_.schedule.now() + 6 * hold, never);
+    const std::uint64_t messages = world_.messages;
+    constexpr int kHolds = 6;
+    world_.run(world_.schedule.now() + kHolds * hold, never);
+    if (world_.oracle.failed()) return;
     if (world_.stats.elections != elections || world_.stats.depositions != depositions) {
       world_.oracle.violation("the master was changed, though it was well: " + state());
+    }
+    const std::uint64_t said = world_.messages - messages;
+    if (said > kHolds * kCalmMessages * world_.members.size()) {
+      world_.oracle.violation(fmt::format("{} messages though nothing happens", said));
+    }
+    for (const auto& [id, member] : world_.members) {
+      if (member->running() && !member->answered_all()) {
+        world_.oracle.violation(fmt::format("mds{} never answered", id.raw()));
+      }
     }
   }
 

@@ -14,7 +14,7 @@ void draw_timing(Prng& prng, Settings* s) {
   t.hold = draw(prng, 120ms, 1000ms);
   t.lease = per_mille(t.hold, prng.between(600, 970));
   t.heartbeat = per_mille(t.lease, prng.between(110, 330));
-  t.stagger = per_mille(t.hold, prng.between(100, 500));
+  t.stagger = per_mille(t.hold, prng.chance(500) ? prng.between(20, 100) : prng.between(100, 500));
   t.campaign = per_mille(t.hold, prng.between(150, 400));
   t.resend = per_mille(t.hold, prng.between(60, 300));
   // The slowest and the fastest clock may differ by hold / lease; half of the seeds use all of it.

@@ -46,6 +46,7 @@ void World::send(NodeId from, NodeId to, paxos::Message message) {
         copies.count == 0 ? "  (lost)" : "");
   }
   note(hash_of(message), mix(from.raw(), to.raw()));
+  ++messages;
   if (copies.count == 0) return;
   const auto shared = std::make_shared<const paxos::Message>(std::move(message));
   for (unsigned i = 0; i < copies.count; ++i) {

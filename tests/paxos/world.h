@@ -97,6 +97,7 @@ class World {
   DiskSettings disk;
   Duration apply_lag;
   bool healed = false;
+  std::uint64_t messages = 0;  // between members
   // Messages that were sent before this moment are lost.
   Duration lost_before{0};
 

@@ -1,8 +1,5 @@
 #include "tests/sim/sim_runtime.h"
 
-#include <cstdio>
-#include <cstdlib>
-#include <execinfo.h>
 #include "common/base/check.h"
 
 namespace cairn::sim {
@@ -103,16 +100,6 @@ SimRuntime& SimWorld::make_runtime(std::int64_t drift_ppm) {
 
 runtime::TimerId SimWorld::add(SimRuntime* owner, Instant at, runtime::Callback callback) {
   const std::uint64_t sequence = next_sequence_++;
-  static const bool tr = std::getenv("CAIRN_SIM_TRACE") != nullptr;
-  if (tr) {
-    static const std::uint64_t lo = std::strtoull(std::getenv("CAIRN_SIM_TRACE"), nullptr, 10);
-    std::fprintf(stderr, "A %llu %lld\n", static_cast<unsigned long long>(sequence), static_cast<long long>(at.nanos()));
-    if (lo != 0 && sequence >= lo && sequence < lo + 3) {
-      void* fr[40];
-      const int n = ::backtrace(fr, 40);
-      ::backtrace_symbols_fd(fr, n, 2);
-    }
-  }
   if (!owner->alive()) {
     graveyard().callbacks.push_back(std::move(callback));
     return sequence;

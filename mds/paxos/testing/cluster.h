@@ -1,8 +1,9 @@
-// Cluster: replicas in memory whose messages and disks a test moves by hand. Time stands still until it is moved.
+// Cluster: replicas in memory whose messages and disks a test moves by hand. Time stands
+// still until it is moved.
 //
 // Owns:     the replicas, what their disks hold, the letters between them.
-// Promises: a slot that any replica calls chosen has one value, chosen slots come in order (else the test fails). After
-//           each input the invariants of the replica are checked.
+// Promises: a slot that any replica calls chosen has one value, chosen slots come in order (else
+//           the test fails). After each input the invariants of the replica are checked.
 #pragma once
 
 #include <deque>

@@ -74,11 +74,15 @@ std::uint32_t Explorer::letter_of(const Letter& letter) {
 
 // ---- one member ----
 
-void Explorer::take_out(Replica& core, Past* past) {
-  // The leader has one command, from the moment on when it leads.
-  if (core.leads() && core.last_accepted() == core.chosen() && past->chosen.size() < 2) {
-    core.propose(1, command("of " + std::to_string(past->member)), kNow);
-  }
+void Explorer::propose_own(Replica& core, const Past& past) {
+  if (!core.leads() || core.last_accepted() != core.chosen() || past.chosen.size() >= 2) return;
+  std::string name = "of " + std::to_string(past.member);
+  if (past.lives > 1) name += ", life " + std::to_string(past.lives);
+  core.propose(1, command(name), kNow);
+}
+
+void Explorer::take_out(Replica& core, Past* past, std::vector<std::uint32_t>* sent) {
+  propose_own(core, *past);
   Effects effects = core.take();
   core.check_invariants();
   if (!effects.records.empty()) past->last_record = effects.last_record;
@@ -91,7 +95,7 @@ void Explorer::take_out(Replica& core, Past* past) {
     if (reply != nullptr && reply->ballot < past->said) past->violation = "accepts below a promise";
     const std::uint32_t letter =
         letter_of({.from = id_of(past->member), .to = out.to, .message = out.message});
-    if (letter != UINT32_MAX) past->sent.push_back(letter);
+    if (letter != UINT32_MAX) sent->push_back(letter);
   }
   for (const Chosen& chosen : effects.chosen) {
     const std::string value = text_of(chosen.value);
@@ -145,14 +149,10 @@ std::unique_ptr<Replica> Explorer::relive(std::uint32_t past) const {
                                                 .seed = 1,
                                                 .sabotage = plan_.sabotage},
                                         std::move(durable), kNow);
-  Past scratch = start;
   core->take();
   for (auto at = steps.rbegin(); at != steps.rend(); ++at) {
     put_in(*core, pasts_[*at].input, letters_, pasts_[pasts_[*at].before]);
-    scratch = pasts_[pasts_[*at].before];
-    if (core->leads() && core->last_accepted() == core->chosen() && scratch.chosen.size() < 2) {
-      core->propose(1, command("of " + std::to_string(scratch.member)), kNow);
-    }
+    propose_own(*core, pasts_[pasts_[*at].before]);
     core->take();
   }
   return core;
@@ -165,59 +165,62 @@ std::uint32_t Explorer::begin(std::uint32_t member) {
                     .disk = {},
                     .unwritten = {},
                     .last_record = 0,
-                    .sent = {},
                     .chosen = {},
+                    .lives = 1,
                     .said = {},
                     .violation = {}});
   return static_cast<std::uint32_t>(pasts_.size() - 1);
 }
 
-std::uint32_t Explorer::follow(std::uint32_t past, Input input) {
+const Explorer::Step& Explorer::follow(std::uint32_t past, Input input) {
   const auto known = continued_.find({past, input});
   if (known != continued_.end()) return known->second;
   Past next = pasts_[past];
   next.before = past;
   next.input = input;
-  next.sent.clear();
+  Step step;
   if (input.kind == Kind::kCrash) {
     next.unwritten.clear();
     next.last_record = 0;
-  }
-  const auto id = static_cast<std::uint32_t>(pasts_.size());
-  if (input.kind == Kind::kCrash) {
+    ++next.lives;
+    step.past = static_cast<std::uint32_t>(pasts_.size());
     pasts_.push_back(std::move(next));
-    continued_.emplace(std::pair(past, input), id);
-    return id;
+  } else {
+    const std::unique_ptr<Replica> core = relive(past);
+    put_in(*core, input, letters_, pasts_[past]);
+    if (input.kind == Kind::kPersist) {
+      for (const Record& record : next.unwritten) next.disk.write(record);
+      next.unwritten.clear();
+    }
+    take_out(*core, &next, &step.sent);
+    step.past = same_as(std::move(next), *core);
   }
-  const std::unique_ptr<Replica> core = relive(past);
-  put_in(*core, input, letters_, pasts_[past]);
-  if (input.kind == Kind::kPersist) {
-    for (const Record& record : next.unwritten) next.disk.write(record);
-    next.unwritten.clear();
-  }
-  take_out(*core, &next);
-  const std::uint32_t same = same_as(std::move(next), *core);
-  continued_.emplace(std::pair(past, input), same);
-  return same;
+  return continued_.emplace(std::pair(past, input), std::move(step)).first->second;
 }
 
 std::uint32_t Explorer::same_as(Past past, const Replica& core) {
   const auto id = static_cast<std::uint32_t>(pasts_.size());
-  // What waits for a write is not in the dump.
-  const bool comparable = past.unwritten.empty() && past.violation.empty();
-  if (comparable) {
-    std::string name = std::to_string(past.member) + core.dump() + text(past.said) +
-                       text(past.disk.promised) + std::to_string(past.disk.chosen.raw());
-    for (const auto& [slot, accepted] : past.disk.slots) {
-      name += "/" + std::to_string(slot.raw()) + text(accepted.ballot) + text_of(accepted.value);
-    }
-    for (const auto& [slot, value] : past.chosen) name += "\\" + value;
-    for (const std::uint32_t letter : past.sent) name += "," + std::to_string(letter);
-    const auto [at, is_new] = alike_.try_emplace(std::move(name), id);
-    if (!is_new) return at->second;
+  if (!past.violation.empty()) {
+    pasts_.push_back(std::move(past));
+    return id;
   }
-  pasts_.push_back(std::move(past));
-  return id;
+  std::string name = std::to_string(past.member) + "/" + std::to_string(past.lives) + core.dump() +
+                     text(past.said) + text(past.disk.promised) +
+                     std::to_string(past.disk.chosen.raw());
+  for (const auto& [slot, accepted] : past.disk.slots) {
+    name += "/" + std::to_string(slot.raw()) + text(accepted.ballot) + text_of(accepted.value);
+  }
+  for (const Record& record : past.unwritten) {
+    name += "-" + std::to_string(record.index());
+    const auto* accept = std::get_if<AcceptRecord>(&record);
+    const auto* known = std::get_if<ChosenRecord>(&record);
+    if (accept != nullptr) name += std::to_string(accept->slot.raw()) + text(accept->ballot);
+    if (known != nullptr) name += std::to_string(known->slot.raw());
+  }
+  for (const auto& [slot, value] : past.chosen) name += "+" + value;
+  const auto [at, is_new] = alike_.try_emplace(std::move(name), id);
+  if (is_new) pasts_.push_back(std::move(past));
+  return at->second;
 }
 
 // ---- all together ----
@@ -225,23 +228,23 @@ std::uint32_t Explorer::same_as(Past past, const Replica& core) {
 void Explorer::step(const World& world, std::uint32_t member, Input input,
                     std::vector<World>* next) {
   World after = world;
-  after.pasts[member] = follow(world.pasts[member], input);
-  add_letters(&after, member);
+  take(&after, member, input);
   while (!plan_.slow_disks && !pasts_[after.pasts[member]].unwritten.empty()) {
-    if (after.crashes < plan_.crashes) {
+    if (after.crashes < plan_.crashes && plan_.may_crash[member]) {
       World crashed = after;
       ++crashed.crashes;
-      crashed.pasts[member] = follow(crashed.pasts[member], {.kind = Kind::kCrash, .letter = 0});
+      take(&crashed, member, {.kind = Kind::kCrash, .letter = 0});
       next->push_back(std::move(crashed));
     }
-    after.pasts[member] = follow(after.pasts[member], {.kind = Kind::kPersist, .letter = 0});
-    add_letters(&after, member);
+    take(&after, member, {.kind = Kind::kPersist, .letter = 0});
   }
   next->push_back(std::move(after));
 }
 
-void Explorer::add_letters(World* world, std::uint32_t member) const {
-  for (const std::uint32_t letter : pasts_[world->pasts[member]].sent) {
+void Explorer::take(World* world, std::uint32_t member, Input input) {
+  const Step& step = follow(world->pasts[member], input);
+  world->pasts[member] = step.past;
+  for (const std::uint32_t letter : step.sent) {
     // Two that say the same are as good as one that is repeated.
     const auto at = std::ranges::lower_bound(world->letters, letter);
     if (at == world->letters.end() || *at != letter) world->letters.insert(at, letter);
@@ -249,7 +252,7 @@ void Explorer::add_letters(World* world, std::uint32_t member) const {
 }
 
 void Explorer::drop_refused(World* world) const {
-  if (plan_.sabotage != Sabotage::kNone) return;
+  if (plan_.sabotage == Sabotage::kForgetPromise) return;
   std::erase_if(world->letters, [this, world](std::uint32_t letter) {
     const std::uint32_t to = letters_[letter].to.raw() - 1;
     return ballots_[letter] < pasts_[world->pasts[to]].disk.promised;
@@ -277,12 +280,14 @@ std::vector<Explorer::World> Explorer::all_next(const World& world) {
       ++tried.campaigns[member];
       step(tried, member, {.kind = Kind::kCampaign}, &next);
     }
-    if (world.crashes < plan_.crashes) {
+    if (world.crashes < plan_.crashes && plan_.may_crash[member]) {
       World crashed = world;
       ++crashed.crashes;
       step(crashed, member, {.kind = Kind::kCrash}, &next);
     }
   }
+  // In no order of preference, so that a fault is met soon.
+  order_.shuffle(std::span(next));
   return next;
 }
 

@@ -17,7 +17,7 @@ Status check_request(const pb::OpenSession& request) {
 Result<pb::SessionRecord> resumed(Tables& tables, const pb::OpenSession& request) {
   const SessionId id = SessionId::from_raw(request.resume());
   TRY(std::optional<pb::SessionRecord> session, tables.find<pb::SessionRecord>(keys::session(id)));
-  if (!session || session->request().process() != request.process() ||
+  if (!session || session->ending() || session->request().process() != request.process() ||
       session->request().host_id() != request.host_id()) {
     return fail(Code::kSessionGone, "session " + std::to_string(id.raw()) + " has ended");
   }
@@ -77,9 +77,14 @@ Status open_session(Tables& tables, const pb::OpenSessionCommand& op, pb::Comman
 
 Status end_session(Tables& tables, const pb::EndSession& op) {
   const SessionId id = SessionId::from_raw(op.session());
-  TRY(const std::optional<std::string> session, tables.get(keys::session(id)));
+  TRY(std::optional<pb::SessionRecord> session, tables.find<pb::SessionRecord>(keys::session(id)));
   if (!session) {
     return fail(Code::kSessionGone, "session " + std::to_string(id.raw()) + " has ended");
+  }
+  if (op.begin()) {
+    session->set_ending(true);
+    tables.put(keys::session(id), *session);
+    return {};
   }
   TRY(const Tables::Rows leases,
       tables.scan(Tables::Range{.prefix = keys::of_session(keys::Table::kLease, id)}));
