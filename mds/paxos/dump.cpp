@@ -53,7 +53,8 @@ std::string Replica::State::dump() const {
   text << "\nfollows " << leader << " wants " << wanted << " of " << wanted_from << ' ' << hint;
   if (recovering) text << "\nrecovering until " << recover_until << ' ' << (recovery_over != 0);
   text << "\nphase " << static_cast<unsigned>(phase) << " at " << ballot << " yielded " << yielded
-       << " rounds to " << highest_round << (own_promise ? " own" : "") << (elected ? " led" : "");
+       << " unsaid " << unsaid << '/' << know.size() << " rounds to " << highest_round
+       << (own_promise ? " own" : "") << (elected ? " led" : "");
   for (const auto& [id, known] : promises) text << " promise of " << id << " at " << known;
   text << " since " << members_since;
   for (const auto& [slot, old] : tail) {

@@ -183,7 +183,12 @@ void Replica::State::on(NodeId from, const Yield& message) {
 void Replica::State::step_down() {
   if (phase == Phase::kLeading && elected) notice(Deposed{.ballot = ballot});
   elected = false;
-  if (leaving) notice(MembershipChanged{.membership = membership});
+  if (leaving && known_by_majority() >= members_since) {
+    notice(MembershipChanged{.membership = membership});
+  } else if (leaving) {
+    unsaid = members_since;
+    know.clear();
+  }
   leaving = false;
   parting.clear();
   if (phase == Phase::kLeading || phase == Phase::kCandidate) set_leader(NodeId());

@@ -115,6 +115,7 @@ void Replica::State::on(NodeId from, const Fetch& message) {
 void Replica::State::on(NodeId from, const Learn& message) {
   // A leader has proposed all it does not know as chosen: it learns by counting.
   if (phase == Phase::kLeading) return;
+  heard_of_end(from, message.chosen);
   const Slot before = sure;
   for (std::size_t i = 0; i < message.values.size(); ++i) {
     const Slot slot(message.first.raw() + i);
@@ -136,7 +137,16 @@ void Replica::State::on(NodeId from, const Learn& message) {
   }
 }
 
+void Replica::State::heard_of_end(NodeId from, Slot their_chosen) {
+  if (unsaid == Slot() || their_chosen < unsaid || !is_voter(from)) return;
+  know.insert(from);
+  if (know.size() < majority(membership)) return;
+  unsaid = Slot();
+  notice(MembershipChanged{.membership = membership});
+}
+
 void Replica::State::on(NodeId from, const SnapshotNeeded& message) {
+  heard_of_end(from, message.applied);
   if (phase == Phase::kLeading || message.applied <= chosen) return;
   // It takes long; installed() asks for the rest.
   fetch_at = now + timing.hold;
@@ -146,7 +156,8 @@ void Replica::State::on(NodeId from, const SnapshotNeeded& message) {
 void Replica::State::ask_around() {
   schedule_campaign(timing.hold);
   const NodeId somebody = membership.members[prng.below(membership.members.size())].id;
-  if (somebody != options.self) out.send(somebody, Fetch{.from = sure.next()});
+  if (somebody == options.self) return;
+  out.send(somebody, Fetch{.from = unsaid == Slot() ? sure.next() : unsaid});
 }
 
 // ---- recovery ----

@@ -130,7 +130,7 @@ Effects Replica::take() {
   s.round_asked = false;
   s.fill();
   // Rides along: it costs no write of its own.
-  if (s.out.has_records() && s.marked < s.chosen && !s.leaving) {
+  if (s.out.has_records() && s.marked < s.chosen && !s.leaving && s.unsaid == Slot()) {
     s.marked = s.chosen;
     s.out.append(ChosenRecord{.slot = s.chosen});
   }

@@ -123,6 +123,7 @@ struct Replica::State {
   void extend_sure();
   // A slot is chosen here only when its record is durable: the log has all that the tables have.
   void choose_durable();
+  void heard_of_end(NodeId from, Slot their_chosen);
   bool noted_as_chosen(Slot change);
   void want(Slot slot, NodeId from);
   void fetch();
@@ -207,7 +208,11 @@ struct Replica::State {
   std::size_t queue_bytes = 0;
   std::map<Slot, std::uint64_t> tokens;
   std::size_t window_bytes = 0;
-  bool changing = false;     // a membership value is in queue or window
+  bool changing = false;  // a membership value is in queue or window
+  // It left and stepped down before the others knew: the driver, which will stop it, hears of that
+  // when a majority of them says that it knows. 0: nothing is unsaid.
+  Slot unsaid;
+  std::set<NodeId> know;
   bool leaving = false;      // it votes no more, and leads until the others know
   std::set<NodeId> parting;  // were removed, and have not been told
 

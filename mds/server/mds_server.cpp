@@ -11,6 +11,7 @@ namespace cairn::mds::server {
 namespace {
 constexpr Duration kStep = 1s;
 constexpr Duration kGreeting = 5s;
+constexpr Duration kLastWords = 5s;
 // A client that was told where the master is has no more business here.
 constexpr Duration kTurnedAway = 2s;
 // The methods a reign serves, in the order of proto/admin.proto and proto/mds_cluster.proto.
@@ -157,12 +158,24 @@ void MdsServer::on_membership(const paxos::Membership& membership) {
   if (options_.on_membership) options_.on_membership(membership);
   const NodeId self = options_.identity.mds_id;
   // One that joins is not a member of what it hears first.
-  if (membership.next_id > self.raw() && paxos::find_member(membership, self) == nullptr) {
-    options_.on_end(Error(
-        Code::kNotFound, fmt::format("MDS#{} was removed from the cluster: its repository {} is of "
-                                     "no more use",
-                                     self.raw(), options_.identity.repository)));
+  const bool removed =
+      membership.next_id > self.raw() && paxos::find_member(membership, self) == nullptr;
+  if (removed && !std::exchange(removed_, true)) tasks_.spawn(end_removed(this));
+}
+
+// It heard perhaps before the others did, and may be the one who can still tell them.
+Task<void> MdsServer::end_removed(MdsServer* self) {
+  const NodeId id = self->options_.identity.mds_id;
+  self->parts_.log.warning("MDS#{} was removed from the cluster", id.raw());
+  const Deadline end = self->parts_.runtime.after(kLastWords);
+  while (!self->stopping_ && self->parts_.runtime.now() < end) {
+    co_await runtime::sleep_for(self->parts_.runtime, kLastWords / 25);
   }
+  if (self->stopping_) co_return;
+  self->options_.on_end(
+      Error(Code::kNotFound,
+            fmt::format("MDS#{} was removed from the cluster: its repository {} is of no more use",
+                        id.raw(), self->options_.identity.repository)));
 }
 
 void MdsServer::on_resync(NodeId member) {

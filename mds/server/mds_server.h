@@ -95,6 +95,7 @@ class MdsServer final : private replication::Group::Owner {
   // Beside the next reign, if there is one.
   static Task<void> end_reign(std::shared_ptr<Reign> reign);
   static Task<void> keep(MdsServer* self);
+  static Task<void> end_removed(MdsServer* self);
   static Task<Result<std::string>> forward(MdsServer* self, std::string method,
                                            std::string request);
   static Task<Result<pb::HelloReply>> hello(MdsServer* self, pb::HelloRequest request);
@@ -120,6 +121,7 @@ class MdsServer final : private replication::Group::Owner {
   ArrivalSet<net::Stream*> greeting_;  // clients that have not said who they are
   bool elected_ = false;
   std::uint64_t elections_ = 0;
+  bool removed_ = false;
   bool stopping_ = false;
 };
 

@@ -309,7 +309,7 @@ TEST_F(MdsServerTest, TheMasterHandsOverBeforeItIsRemovedAndThenEnds) {
   ASSERT_TRUE(runtime_.run_until([&] { return master() != nullptr && master() != first; }, 5s));
   const auto removed = ask<pb::RemoveMdsReply>(*master(), "RemoveMds", request);
   ASSERT_TRUE(removed.has_value()) << removed.error().to_string();
-  EXPECT_TRUE(runtime_.run_until([&] { return first->ended.has_value(); }, 5s));
+  EXPECT_TRUE(runtime_.run_until([&] { return first->ended.has_value(); }, 15s));
   EXPECT_EQ(first->ended->code(), Code::kNotFound);
 }
 

@@ -173,7 +173,10 @@ std::uint32_t Explorer::begin(std::uint32_t member) {
 }
 
 const Explorer::Step& Explorer::follow(std::uint32_t past, Input input) {
-  const auto known = continued_.find({past, input});
+  const std::uint64_t name = std::uint64_t{past} << 32 |
+                             std::uint64_t{static_cast<std::uint8_t>(input.kind)} << 28 |
+                             input.letter;
+  const auto known = continued_.find(name);
   if (known != continued_.end()) return known->second;
   Past next = pasts_[past];
   next.before = past;
@@ -195,7 +198,7 @@ const Explorer::Step& Explorer::follow(std::uint32_t past, Input input) {
     take_out(*core, &next, &step.sent);
     step.past = same_as(std::move(next), *core);
   }
-  return continued_.emplace(std::pair(past, input), std::move(step)).first->second;
+  return continued_.emplace(name, std::move(step)).first->second;
 }
 
 std::uint32_t Explorer::same_as(Past past, const Replica& core) {

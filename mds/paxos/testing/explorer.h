@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -49,7 +50,6 @@ class Explorer {
   struct Input {
     Kind kind = Kind::kBegin;
     std::uint32_t letter = 0;
-    friend auto operator<=>(const Input&, const Input&) = default;
   };
   // One member after a sequence of inputs: it decides everything about it.
   struct Past {
@@ -100,8 +100,8 @@ class Explorer {
   Outcome outcome_;
   Prng order_{1};
   std::vector<Past> pasts_;
-  std::map<std::pair<std::uint32_t, Input>, Step> continued_;
-  std::map<std::string, std::uint32_t> alike_;  // by all that decides what comes next
+  std::unordered_map<std::uint64_t, Step> continued_;  // by past and input
+  std::map<std::string, std::uint32_t> alike_;         // by all that decides what comes next
   std::vector<Letter> letters_;
   std::vector<Ballot> ballots_;  // of them
   std::map<std::string, std::uint32_t> letter_ids_;
