@@ -10,7 +10,7 @@ void add_addresses(const Settings& settings, pb::OpenSessionReply* reply) {
   if (!settings.mds_addresses) return;
   for (std::string& address : settings.mds_addresses()) reply->add_mds(std::move(address));
 }
-}
+}  // namespace
 
 Task<ClientService::Reply> ClientService::open_session(std::shared_ptr<Connection> connection,
                                                        pb::OpenSession request) {

@@ -45,8 +45,7 @@ void judge_members(pb::StatReply* reply) {
   for (const pb::MdsStat& mds : reply->mds()) {
     if (mds.status() == "avail") continue;
     const int needed = voters / 2 + 1;
-    std::string text =
-        fmt::format("MDS#{} at {} is {}", mds.id(), mds.address(), mds.status());
+    std::string text = fmt::format("MDS#{} at {} is {}", mds.id(), mds.address(), mds.status());
     if (mds.role() == "voter") {
       text += up == needed ? ": one more lost and the cluster stops"
                            : fmt::format(": {} of {} are up, {} are needed", up, voters, needed);

@@ -4,13 +4,11 @@ namespace cairn::mds::service {
 
 void PeerService::add_to(rpc::Dispatcher& dispatcher) {
   dispatcher.add<pb::OpenSnapshotRequest, pb::OpenSnapshotReply>(
-      "/cairn.pb.Peer/OpenSnapshot", [this](pb::OpenSnapshotRequest request) {
-        return snapshots_.open(std::move(request));
-      });
+      "/cairn.pb.Peer/OpenSnapshot",
+      [this](pb::OpenSnapshotRequest request) { return snapshots_.open(std::move(request)); });
   dispatcher.add<pb::ReadSnapshotRequest, pb::ReadSnapshotReply>(
-      "/cairn.pb.Peer/ReadSnapshot", [this](pb::ReadSnapshotRequest request) {
-        return snapshots_.read(std::move(request));
-      });
+      "/cairn.pb.Peer/ReadSnapshot",
+      [this](pb::ReadSnapshotRequest request) { return snapshots_.read(std::move(request)); });
   dispatcher.add<pb::DigestRequest, pb::DigestReply>(
       "/cairn.pb.Peer/Digest",
       [this](pb::DigestRequest request) { return digest(this, std::move(request)); });

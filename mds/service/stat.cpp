@@ -23,8 +23,7 @@ Task<Result<pb::StatReply>> AdminService::stat(AdminService* self, pb::StatReque
   CO_TRY_VOID(self->fill_tables(&reply));
   self->members_.fill(&reply);
   const Instant now = self->master_.environment().runtime.now();
-  reply.set_epoch_uptime_ns(
-      static_cast<std::uint64_t>((now - self->master_.started()).count()));
+  reply.set_epoch_uptime_ns(static_cast<std::uint64_t>((now - self->master_.started()).count()));
   CO_TRY_VOID(self->fill_cs(census, &reply));
   self->fill_clients(&reply);
   CO_TRY_VOID(self->fill_events(&reply));
