@@ -108,6 +108,8 @@ def restart(options: argparse.Namespace, place: Path) -> None:
     for inodes in (int(word) for word in options.inodes.split(",")):
         with Group(place / f"g{inodes}", 0, options.programs) as group:
             group.make()
+            restart_once(group)  # a group of one that has its log; the fill goes on behind it
+            group.end(0, signal.SIGTERM)
             subprocess.run([BIN / "cairn-mds-fill", "-r", group.repository(0), "--inodes",
                             str(inodes)], check=True, env=group.environment)
             restart_once(group)
