@@ -96,6 +96,10 @@ class Group:
         """The number of the master, when so many are voters and available."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
+            for number, process in enumerate(self.processes):
+                if process is not None and process.poll() is not None:
+                    log = (self.dir / f"mds{number + 1}.log").read_text()[-500:]
+                    raise RuntimeError(f"MDS#{self.ids[number]} ended: {log}")
             state = self.stat()
             members = state["mds"] if state else []
             able = [m for m in members
