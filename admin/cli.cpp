@@ -24,26 +24,6 @@ void add_globals(CLI::App& app, Line& line) {
       ->capture_default_str();
 }
 
-void add_make_cs(CLI::App& app, Line* line) {
-  CLI::App* command = app.add_subcommand("make-cs", "Make a chunk server");
-  MakeCs& options = line->make_cs;
-  command
-      ->add_option("-r,--repository", options.repository, "Its directory: new or empty, one a disk")
-      ->required()
-      ->type_name("DIR");
-  command
-      ->add_option("-a,--address", options.address,
-                   "Address to serve at (else the one that reaches the MDS)")
-      ->type_name("ADDR[:PORT]");
-  command->add_option("-t,--tier", options.tier, "Tier of the disk, 0 to 3")
-      ->type_name("TIER")
-      ->capture_default_str();
-  command->add_option("--size", options.size, "Use at most this much, as in 500G")
-      ->type_name("SIZE");
-  command->callback(
-      [line] { line->command = [line] { return make_cs(line->globals, line->make_cs); }; });
-}
-
 void add_auth_node(CLI::App& app, Line* line) {
   CLI::App* command =
       app.add_subcommand("auth-node", "Let this server use the cluster: checks and keeps the key");
@@ -92,6 +72,8 @@ void add_views(CLI::App& app, Line* line) {
 
   CLI::App* state = app.add_subcommand("stat", "Show the state of the cluster once");
   state->add_flag("--no-chunks", line->no_chunks, "Leave out the count of chunk states");
+  state->add_flag("-v,--verbose", line->stat.verbose,
+                  "Also what the drives, journals and scrubs of the chunk servers did");
   state->callback([line] {
     line->stat.chunks = !line->no_chunks;
     line->command = [line] { return stat(line->globals, line->stat); };
@@ -191,10 +173,13 @@ void configure(CLI::App& app, Line* line) {
   app.require_subcommand(0, 1);
   add_globals(app, *line);
   add_mds_commands(app, line);
-  add_make_cs(app, line);
+  add_cs_commands(app, line);
   add_auth_node(app, line);
+  add_drive_commands(app, line);
+  add_inspect_command(app, line);
   add_attributes(app, line);
   add_views(app, line);
+  add_cluster_commands(app, line);
   for (CLI::App* command : app.get_subcommands(nullptr)) {
     command->fallthrough();
     command->allow_extras();
@@ -205,9 +190,8 @@ void configure(CLI::App& app, Line* line) {
 
 const std::vector<std::string>& commands_not_built() {
   static const std::vector<std::string> names = {
-      "top",     "rm-cs",  "configure-cs", "set-config", "get-config",  "revoke",
-      "mount",   "drain",  "scrub",        "repair",     "rebalance",   "snapshot",
-      "explain", "doctor", "check",        "replace-cs", "stat-volume", "set-failure-domain"};
+      "top",      "rm-cs",   "revoke", "mount", "drain",      "repair",      "rebalance",
+      "snapshot", "explain", "doctor", "check", "replace-cs", "stat-volume", "set-failure-domain"};
   return names;
 }
 

@@ -14,7 +14,6 @@ struct Line {
   MakeMds make_mds;
   RmMds rm_mds;
   ConfigureMds configure_mds;
-  MakeCs make_cs;
   AuthNode auth_node;
   SetAttr set_attr;
   PathArgument path;
@@ -37,5 +36,13 @@ struct Line {
 
 // make-mds, rm-mds, configure-mds, check-mds.
 void add_mds_commands(CLI::App& app, Line* line);
+// make-cs, configure-cs.
+void add_cs_commands(CLI::App& app, Line* line);
+// set-config, get-config, scrub.
+void add_cluster_commands(CLI::App& app, Line* line);
+// prepare-drive, hwflush-check, journal-size.
+void add_drive_commands(CLI::App& app, Line* line);
+// inspect.
+void add_inspect_command(CLI::App& app, Line* line);
 
 }  // namespace cairn::admin

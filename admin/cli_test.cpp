@@ -45,6 +45,27 @@ TEST(CommandLine, ListsOfAddressesAreRepeatable) {
   EXPECT_EQ(refused({"check-mds", "1"}).code, Code::kInvalidArgument);
 }
 
+TEST(CommandLine, SettingsAndScrubsOfTheCluster) {
+  EXPECT_TRUE(parse_command_line({"-c", "s", "set-config", "a.b=1", "c=2"}).has_value());
+  EXPECT_TRUE(parse_command_line({"get-config", "a.b", "--json", "-v"}).has_value());
+  EXPECT_TRUE(parse_command_line({"get-config"}).has_value());
+  EXPECT_TRUE(parse_command_line({"stat", "-v", "--no-chunks"}).has_value());
+  EXPECT_TRUE(parse_command_line({"scrub", "now", "-p", "/x", "--no-wait", "--json"}).has_value());
+  EXPECT_TRUE(parse_command_line({"-c", "s", "scrub", "status"}).has_value());
+  EXPECT_TRUE(parse_command_line({"scrub", "status", "123456", "-c", "s"}).has_value());
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"set-config"},
+                                                {"scrub"},
+                                                {"scrub", "later"},
+                                                {"scrub", "now"},
+                                                {"scrub", "now", "/x", "/y"},
+                                                {"scrub", "now", "/x", "--no-wat"},
+                                                {"scrub", "status", "1", "2"}}) {
+    const Failure failure = refused(words);
+    EXPECT_EQ(exit_code(failure.code), 2) << words.back();
+    EXPECT_NE(failure.next.find("cairn help "), std::string::npos) << failure.next;
+  }
+}
+
 TEST(CommandLine, UnknownCommandsGetASuggestion) {
   const Failure typo = refused({"-c", "x", "stats"});
   EXPECT_EQ(exit_code(typo.code), 2);
@@ -53,7 +74,7 @@ TEST(CommandLine, UnknownCommandsGetASuggestion) {
 }
 
 TEST(CommandLine, CommandsOfTheGuideThatAreMissingSaySo) {
-  for (const char* name : {"top", "rm-cs", "configure-cs", "revoke"}) {
+  for (const char* name : {"top", "rm-cs", "drain", "revoke"}) {
     const Failure failure = refused({"-c", "x", name, "-f", "1028"});
     EXPECT_EQ(exit_code(failure.code), 1) << name;
     EXPECT_NE(failure.why.find("not built yet"), std::string::npos) << name;

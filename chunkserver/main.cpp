@@ -1,23 +1,21 @@
 // cairn-csd: the chunk server daemon of one repository.
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 
-#include "chunkserver/chunk_server.h"
-#include "chunkserver/io/offload.h"
-#include "chunkserver/io/open_device.h"
+#include "chunkserver/cs_daemon.h"
+#include "chunkserver/offline.h"
+#include "common/base/fault_point.h"
 #include "common/cluster/cluster_config.h"
-#include "common/cluster/durable_file.h"
 #include "common/daemon/daemon.h"
 #include "common/erasure/codec.h"
-#include "common/kv/rocks_kv.h"
 #include "common/net/tcp_network.h"
 #include "common/rpc/grpc_client.h"
 #include "common/rpc/multi_caller.h"
-#include "common/runtime/asio_runtime.h"
-#include "common/runtime/completion.h"
 
 namespace cairn::chunkserver {
 namespace {
@@ -30,110 +28,87 @@ struct Arguments {
   std::string log;
   bool background = false;
   bool verbose = false;
+  bool allow_faults = false;
+  bool offline = false;
+  unsigned hang_limit_s = 30;
 };
 
-// Exists once the store was made. From then on a missing data file or index is a lost disk, never a
-// new,
-// empty store: an empty one under the old id would answer zeros for what it lost.
-std::string made_marker(const std::string& repository) { return repository + "/initialized"; }
-
-// Started, ready, until asked to stop.
-Task<Status> serve(ChunkServer* server, daemon::Daemon* daemon, std::string directory,
-                   runtime::Completion<bool> stop) {
-  Status started = co_await server->start();
-  if (!started.has_value()) {
-    const Status stopped = co_await server->stop();
-    ignore(stopped, "the start failed first");
-    co_return started;
-  }
-  const std::string marker = made_marker(directory);
-  Status kept = ::access(marker.c_str(), F_OK) == 0
-                    ? Status()
-                    : cairn::cluster::write_file_durably(marker, "1\n", 0600);
-  if (!kept.has_value()) {
-    const Status stopped = co_await server->stop();
-    ignore(stopped, "the start failed first");
-    co_return kept;
-  }
-  daemon->log().info("chunk server ready: {} at {}, engine {}", directory,
-                     server->address().to_string(), server->engine());
-  daemon->ready();
-  const bool asked = co_await stop.wait();
-  static_cast<void>(asked);
-  daemon->log().info("stopping");
-  Status stopped = co_await server->stop();
-  if (stopped.has_value()) daemon->log().info("stopped");
-  co_return stopped;
-}
-
-Status check_store_is_there(const Arguments& arguments) {
-  for (const char* part : {"/data", "/index"}) {
-    const std::string path = arguments.repository + part;
-    if (::access(path.c_str(), F_OK) == 0) continue;
-    return fail(
-        Code::kCorrupt,
-        path +
-            " is gone, but this repository held pieces. Nothing was changed. Mount its disk if "
-            "that is missing; else make a new chunk server (cairn make-cs): the others hold the "
-            "data");
-  }
-  return {};
-}
-
-// Everything between the identity file and the first request.
-Result<int> run(const Arguments& arguments, daemon::Daemon& daemon) {
-  TRY(const cairn::cluster::CsRepository repository,
-      cairn::cluster::CsRepository::load(arguments.repository));
-  TRY_VOID(daemon::lock_repository(arguments.repository));
-  const cairn::cluster::ClusterConfig config("", repository.cluster);
+Result<int> run(const Arguments& arguments, const Whereabouts& place, daemon::Daemon& daemon) {
+  const cairn::cluster::ClusterConfig config("", place.cluster);
   TRY(const net::Credentials credentials, config.credentials());
   TRY(const std::vector<net::Address> mds_addresses, config.mds_addresses());
 
   runtime::AsioRuntime runtime;
-  const bool made = ::access(made_marker(arguments.repository).c_str(), F_OK) == 0;
-  if (made) {
-    TRY_VOID(check_store_is_there(arguments));
-  }
-  const io::DeviceOptions device_options{.create = !made, .allow_uring = true};
-  TRY(std::unique_ptr<io::BlockDevice> device,
-      io::open_device(runtime, arguments.repository + "/data", device_options));
-  TRY(const std::unique_ptr<kv::RocksKv> index, kv::RocksKv::open(arguments.repository + "/index"));
-  io::Offload offload(runtime, 1);
   net::TcpNetwork network(runtime);
   rpc::MultiCaller mds(runtime, mds_addresses,
                        [&runtime, &credentials](const net::Address& address) {
                          return std::make_unique<rpc::GrpcCaller>(runtime, address, credentials);
                        },
                        {.resend = rpc::Resend::kIdempotent, .attempt = kMdsAttempt});
-
-  ChunkServerOptions options;
-  options.repository = repository;
+  CsDaemonOptions options;
   options.credentials = credentials;
   options.version = CAIRN_VERSION;
+  options.allow_faults = arguments.allow_faults;
+  options.hang_limit = std::chrono::seconds(arguments.hang_limit_s);
   options.on_mds_members = [&mds](const std::vector<std::string>& members) { mds.learn(members); };
-  options.store.offload = [&offload](std::move_only_function<Status()> job) {
-    return offload.run(std::move(job));
+  options.on_ready = [&daemon](const std::string& remark) { daemon.ready(remark); };
+  options.leave_now = [] { ::_exit(1); };
+  CsDaemon csd(runtime, network, mds, daemon.log(), place, std::move(options));
+  const int code = daemon.run(runtime, csd.run(), [&csd] { csd.request_stop(); });
+  // Closing an index on a drive that is broken could take for ever; it has nothing to save.
+  if (csd.troubled()) ::_exit(code);
+  return code;
+}
+
+// The client's end of the socket hears what a terminal would.
+void tell_client(const Error& error) {
+  const std::string line = cairn::cluster::control::failure_line(error);
+  const ssize_t sent = ::send(STDIN_FILENO, line.data(), line.size(), MSG_NOSIGNAL);
+  static_cast<void>(sent);  // a client that left needs no answer
+}
+
+int run_offline(const Whereabouts& place, daemon::Daemon& daemon) {
+  runtime::AsioRuntime runtime;
+  struct Body {
+    static Task<Status> run(runtime::AsioRuntime* runtime, daemon::Daemon* daemon,
+                            const Whereabouts* place) {
+      const Status served = co_await serve_offline(runtime, &daemon->log(), place, CAIRN_VERSION);
+      if (!served.has_value()) tell_client(served.error());
+      co_return served;
+    }
   };
-  ChunkServer server(runtime, network, mds, std::move(device), *index, daemon.log(),
-                     std::move(options));
-  runtime::Completion<bool> stop(runtime);
-  return daemon.run(runtime, serve(&server, &daemon, arguments.repository, stop),
-                    [stop]() mutable { stop.set(true); });
+  // A signal does not interrupt a move of the journal: the client asked for it.
+  return daemon.run(runtime, Body::run(&runtime, &daemon, &place), [] {});
+}
+
+std::string log_of(const Arguments& arguments, const Whereabouts& place) {
+  const bool below = place.failure.has_value() && arguments.log != "journald" &&
+                     is_below(arguments.log, arguments.repository);
+  if (!arguments.log.empty() && !below) return arguments.log;
+  return arguments.background || arguments.offline ? default_log(place) : std::string();
 }
 
 int start(const Arguments& arguments) {
+  const Status armed = arm_fault_points();
+  if (!armed.has_value()) {
+    std::fprintf(stderr, "cairn-csd: %s\n", armed.error().to_string().c_str());
+    return 1;
+  }
   const Status codec = erasure::self_test();
   if (!codec.has_value()) {
     std::fprintf(stderr, "cairn-csd: the erasure code fails its self-test on this CPU: %s\n",
                  codec.error().to_string().c_str());
     return 1;
   }
-  daemon::Options options;
-  options.background = arguments.background;
-  options.log_file = arguments.log;
-  if (arguments.background && arguments.log.empty()) {
-    options.log_file = arguments.repository + "/logs/log";
+  const Result<Whereabouts> place = look_around(arguments.repository, CAIRN_VERSION);
+  if (!place.has_value()) {
+    std::fprintf(stderr, "cairn-csd: %s\n", place.error().message().c_str());
+    if (arguments.offline) tell_client(place.error());
+    return 1;
   }
+  daemon::Options options;
+  options.background = arguments.background && !arguments.offline;
+  options.log_file = log_of(arguments, *place);
   options.verbose = arguments.verbose;
   options.name = "csd";
   Result<daemon::Daemon> daemon = daemon::Daemon::start(options);
@@ -141,7 +116,11 @@ int start(const Arguments& arguments) {
     std::fprintf(stderr, "cairn-csd: %s\n", daemon.error().to_string().c_str());
     return 1;
   }
-  const Result<int> code = run(arguments, *daemon);
+  if (arguments.offline) return run_offline(*place, *daemon);
+  if (arguments.allow_faults) {
+    daemon->log().warning("faults may be injected through the control door (--allow-faults)");
+  }
+  const Result<int> code = run(arguments, *place, *daemon);
   if (code.has_value()) return *code;
   daemon->failed(code.error());
   return 1;
@@ -158,6 +137,14 @@ int main(int argc, char** argv) {
   app.add_flag("-D", arguments.background, "run in the background");
   app.add_option("-l", arguments.log, "log file, or \"journald\"");
   app.add_flag("-v", arguments.verbose, "log more");
+  app.add_option("--hang-limit", arguments.hang_limit_s,
+                 "seconds a request may stay in a drive before that counts as hung")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  app.add_flag("--allow-faults", arguments.allow_faults,
+               "for tests: faults of the drives can be injected through the control door");
+  app.add_flag("--offline", arguments.offline,
+               "for cairn configure-cs: take requests from standard input, a socket");
   CLI11_PARSE(app, argc, argv);
   return cairn::chunkserver::start(arguments);
 }

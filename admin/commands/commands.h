@@ -2,6 +2,7 @@
 // nothing.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -37,14 +38,6 @@ Outcome<Output> configure_mds(const Globals& globals, const ConfigureMds& option
 
 Outcome<Output> check_mds(const Globals& globals);
 
-struct MakeCs {
-  std::string repository;  // -r
-  std::string address;     // -a ADDR[:PORT]; empty: the address that reaches the MDS
-  std::uint32_t tier = 0;  // -t
-  std::string size;        // --size; empty: what the filesystem has
-};
-Outcome<Output> make_cs(const Globals& globals, const MakeCs& options);
-
 struct AuthNode {
   PasswordFrom password = PasswordFrom::kTerminal;
   std::vector<std::string> addresses;  // -b ADDR[:PORT],...
@@ -72,9 +65,35 @@ struct ListServices {
 Outcome<Output> list_services(const Globals& globals, const ListServices& options);
 
 struct Stat {
-  bool chunks = true;  // counts chunk states: walks the chunk map
+  bool chunks = true;    // counts chunk states: walks the chunk map
+  bool verbose = false;  // -v
 };
 Outcome<Output> stat(const Globals& globals, const Stat& options);
+
+struct SetConfig {
+  std::vector<std::string> words;  // name=value...
+};
+Outcome<Output> set_config(const Globals& globals, const SetConfig& options);
+
+struct GetConfig {
+  std::vector<std::string> names;  // none: all
+  bool verbose = false;            // -v
+};
+Outcome<Output> get_config(const Globals& globals, const GetConfig& options);
+
+struct ScrubNow {
+  bool from_root = false;  // -p
+  std::string path;
+  bool wait = true;  // else --no-wait
+  // Told while it waits, a few times a second at most; empty: nobody looks.
+  std::function<void(const std::string& line)> on_progress;
+};
+Outcome<Output> scrub_now(const Globals& globals, const ScrubNow& options);
+
+struct ScrubStatus {
+  std::string job;  // empty: all
+};
+Outcome<Output> scrub_status(const Globals& globals, const ScrubStatus& options);
 
 struct GetEvent {
   std::uint64_t after = 0;

@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
-#include <sstream>
 #include <system_error>
 
 #include "admin/commands/file_lock.h"
@@ -29,10 +28,6 @@ Result<FileLock> lock_cluster(const cluster::ClusterConfig& config) {
   return lock;
 }
 
-std::string list_path(const cluster::ClusterConfig& config) {
-  return config.directory() + "/services.list";
-}
-
 Result<std::vector<net::Address>> known_addresses(const cluster::ClusterConfig& config) {
   Result<std::vector<net::Address>> known = config.mds_addresses();
   if (known.has_value() || known.error().code() != Code::kNotFound) return known;
@@ -47,39 +42,8 @@ std::string service_lock_path(const LocalService& service) { return service.repo
 
 }  // namespace
 
-std::vector<LocalService> parse_services(const std::string& text) {
-  std::vector<LocalService> services;
-  std::istringstream lines(text);
-  std::string line;
-  while (std::getline(lines, line)) {
-    std::istringstream words(line);
-    std::string kind;
-    std::uint32_t id = 0;
-    std::string repository;
-    words >> kind >> id;
-    std::getline(words >> std::ws, repository);
-    if ((kind != "mds" && kind != "cs") || id == 0 || repository.empty()) continue;
-    services.push_back({.kind = kind == "mds" ? ServiceKind::kMds : ServiceKind::kCs,
-                        .id = NodeId::from_raw(id),
-                        .repository = repository});
-  }
-  return services;
-}
-
-std::string format_services(const std::vector<LocalService>& services) {
-  std::string text;
-  for (const LocalService& service : services) {
-    text += service.kind == ServiceKind::kMds ? "mds " : "cs ";
-    text += std::to_string(service.id.raw()) + " " + service.repository + "\n";
-  }
-  return text;
-}
-
 Result<std::vector<LocalService>> local_services(const cluster::ClusterConfig& config) {
-  Result<std::string> text = cluster::read_small_file(list_path(config));
-  if (text.has_value()) return parse_services(*text);
-  if (text.error().code() == Code::kNotFound) return std::vector<LocalService>();
-  return fail(std::move(text).error());
+  return cluster::read_services(config);
 }
 
 Status add_local_service(const cluster::ClusterConfig& config, const LocalService& service) {
@@ -89,14 +53,20 @@ Status add_local_service(const cluster::ClusterConfig& config, const LocalServic
     return other.repository == service.repository;
   });
   services.push_back(service);
-  return cluster::write_file_durably(list_path(config), format_services(services), 0644);
+  return cluster::write_file_durably(cluster::services_path(config), format_services(services),
+                                     0644);
 }
 
 Status remove_local_service(const cluster::ClusterConfig& config, const LocalService& service) {
   TRY(const FileLock lock, lock_cluster(config));
   TRY(std::vector<LocalService> services, local_services(config));
-  if (std::erase(services, service) == 0) return {};
-  return cluster::write_file_durably(list_path(config), format_services(services), 0644);
+  const auto same = [&service](const LocalService& other) {
+    return other.kind == service.kind && other.id == service.id &&
+           other.repository == service.repository;
+  };
+  if (std::erase_if(services, same) == 0) return {};
+  return cluster::write_file_durably(cluster::services_path(config), format_services(services),
+                                     0644);
 }
 
 Status add_mds_addresses(const cluster::ClusterConfig& config,

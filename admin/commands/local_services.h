@@ -1,6 +1,6 @@
-// Which repositories of a cluster this host has: ETC/clusters/NAME/services.list, one "mds 1 /path"
-// or "cs 1025 /path" a line, added by make-mds and make-cs. Also the lock that serialises changes
-// to the cluster's files by several commands at once.
+// Which repositories of a cluster this host has (common/cluster/services_list.h), as make-mds and
+// make-cs note it. Also the lock that serialises changes to the cluster's files by several commands
+// at once.
 #pragma once
 
 #include <optional>
@@ -12,22 +12,15 @@
 #include "common/base/ids.h"
 #include "common/base/result.h"
 #include "common/cluster/cluster_config.h"
+#include "common/cluster/services_list.h"
 #include "common/net/stream.h"
 
 namespace cairn::admin {
 
-enum class ServiceKind { kMds, kCs };
-
-struct LocalService {
-  ServiceKind kind = ServiceKind::kMds;
-  NodeId id;
-  std::string repository;  // absolute
-  friend bool operator==(const LocalService&, const LocalService&) = default;
-};
-
-// Pure: unknown lines are left out.
-std::vector<LocalService> parse_services(const std::string& text);
-std::string format_services(const std::vector<LocalService>& services);
+using cluster::format_services;
+using cluster::LocalService;
+using cluster::parse_services;
+using cluster::ServiceKind;
 
 Result<std::vector<LocalService>> local_services(const cluster::ClusterConfig& config);
 // A service at the same repository is replaced.

@@ -92,6 +92,12 @@ Result<std::string> ask_bytes(const MdsDoor& door, std::string method, std::stri
   return std::move(talk.answer);
 }
 
+void pause(Duration duration) {
+  runtime::AsioRuntime runtime;
+  runtime.schedule(runtime.now() + duration, [&runtime] { runtime.stop(); });
+  runtime.run();
+}
+
 Result<pb::HelloReply> greet(const MdsDoor& door) {
   Talk talk(door);
   talk.deadline = talk.runtime.after(door.timeout);

@@ -40,6 +40,9 @@ Result<Reply> ask(const MdsDoor& door, std::string method, const Request& reques
   return reply;
 }
 
+// Waits between two questions.
+void pause(Duration duration);
+
 // Any MDS, master or not: that it answers proves key and cluster.
 Result<pb::HelloReply> greet(const MdsDoor& door);
 

@@ -16,7 +16,8 @@ Outcome<Output> stat(const Globals& globals, const Stat& options) {
   request.set_chunks(options.chunks);
   const auto reply = ask<pb::StatReply>(*door, "/cairn.pb.Admin/Stat", request);
   if (!reply.has_value()) return failure(what, reply.error());
-  return Output{.text = globals.json ? stat_json(*reply) : stat_text(*reply), .warnings = {}};
+  return Output{.text = globals.json ? stat_json(*reply) : stat_text(*reply, options.verbose),
+                .warnings = {}};
 }
 
 }  // namespace cairn::admin

@@ -75,6 +75,10 @@ constexpr std::array kPages = {
              "Do not repair it by hand: keep a copy and look at the log."},
     CodeHelp{kBelowMinimum, "Fewer pieces can be written than the minimum of the encoding.",
              "Start the chunk servers that are offline: cairn stat shows them."},
+    CodeHelp{kJournalFailed,
+             "The drive of a write journal failed, or the journal is lost or damaged.",
+             "Look at that drive and its log (dmesg); cairn stat shows which chunk servers are "
+             "offline with the flag S."},
     CodeHelp{kTimeout, "No answer came in time.",
              "Look whether it was done, then repeat if needed; --timeout S waits longer."},
     CodeHelp{kUnavailable, "Nobody answers at the address.",

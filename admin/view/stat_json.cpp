@@ -23,6 +23,7 @@ Json cluster_json(const pb::StatReply& reply) {
                {"space_bytes", reply.space_bytes()},
                {"free_bytes", reply.free_bytes()},
                {"allocatable_bytes", reply.allocatable_bytes()},
+               {"allocatable_space_bytes", reply.allocatable_space_bytes()},
                {"policy", attribute_lines(reply.root_policy())},
                {"files", reply.files()},
                {"inodes", reply.inodes()},
@@ -66,7 +67,17 @@ Json mds_json(const pb::MdsStat& mds) {
           {"version", mds.version()}};
 }
 
-Json cs_json(const pb::CsStat& cs) {
+Json scrub_json(const pb::ScrubProgress& scrub) {
+  return {{"pieces_verified", scrub.pieces_verified()},
+          {"pieces_total", scrub.pieces_total()},
+          {"round_ns", scrub.round_ns()},
+          {"last_round_ns_ago", scrub.last_round_ns_ago()},
+          {"blocks_verified", scrub.blocks_verified()},
+          {"damaged_found", scrub.damaged_found()}};
+}
+
+// `counted`: the chunks were, else nothing is known of the unique ones.
+Json cs_json(const pb::CsStat& cs, bool counted) {
   const pb::CsStatistics& statistics = cs.statistics();
   return {{"id", cs.id()},
           {"status", cs.status()},
@@ -79,7 +90,8 @@ Json cs_json(const pb::CsStat& cs) {
           {"used_bytes", statistics.used_bytes()},
           {"pieces", statistics.pieces()},
           {"pieces_mapped", cs.pieces_mapped()},
-          {"pieces_unique", cs.pieces_unique()},
+          {"pieces_written", counted ? Json(cs.pieces_written()) : Json()},
+          {"pieces_unique", counted ? Json(cs.pieces_unique()) : Json()},
           {"bytes_read", statistics.bytes_read()},
           {"bytes_written", statistics.bytes_written()},
           {"reads", statistics.reads()},
@@ -93,6 +105,17 @@ Json cs_json(const pb::CsStat& cs) {
           {"queue_depth", statistics.queue_depth()},
           {"checksum_errors", statistics.checksum_errors()},
           {"flags", statistics.flags()},
+          {"trouble", cs.trouble()},
+          {"engine", statistics.engine()},
+          {"rmw", statistics.rmw()},
+          {"jrmw", statistics.jrmw()},
+          {"damaged_blocks", statistics.damaged_blocks()},
+          {"healed_blocks", statistics.healed_blocks()},
+          {"io_errors", statistics.io_errors()},
+          {"journal_bytes", statistics.journal_bytes()},
+          {"journal_backlog_bytes", statistics.journal_backlog_bytes()},
+          {"journal_place", statistics.journal_place()},
+          {"scrub", scrub_json(statistics.scrub())},
           {"last_seen_ns_ago", cs.last_seen_ns_ago()},
           {"failure", cs.failure()},
           {"version", cs.version()}};
@@ -138,7 +161,7 @@ std::string stat_json(const pb::StatReply& reply) {
                {"clients", Json::array()},
                {"events", event_list(reply.events())}};
   for (const pb::MdsStat& mds : reply.mds()) json["mds"].push_back(mds_json(mds));
-  for (const pb::CsStat& cs : reply.cs()) json["cs"].push_back(cs_json(cs));
+  for (const pb::CsStat& cs : reply.cs()) json["cs"].push_back(cs_json(cs, reply.has_chunks()));
   for (const pb::ClientStat& client : reply.clients()) {
     json["clients"].push_back(client_json(client));
   }

@@ -20,6 +20,7 @@ pb::StatReply a_cluster() {
   reply.set_space_bytes(250_GiB);
   reply.set_free_bytes(250_GiB);
   reply.set_allocatable_bytes(238_GiB);
+  reply.set_allocatable_space_bytes(250_GiB);
   reply.mutable_root_policy()->mutable_encoding()->set_data(1);
   reply.mutable_root_policy()->mutable_encoding()->set_parity(2);
   reply.mutable_root_policy()->mutable_encoding()->set_min(2);
@@ -88,12 +89,12 @@ TEST(StatText, ShowsHeaderTablesAndEvents) {
       "MDSID  STATUS  %CTIME  COMMITS  %CPU  MEM   UPTIME  HOST\n"
       "M   1  avail   2.0%    0/s      0.0%  64MB  33 min  box 10.0.0.1:2510\n"
       "\n"
-      "CSID  STATUS    TIER  SPACE  AVAIL  REPLICAS  UNIQUE  IOWAIT  IOLAT(ms)  QDEPTH  FLAGS  "
-      "HOST               BUILD_VERSION\n"
-      "1025  active    0     125GB  119GB  0         0       0%      1/117      0.0     -      "
-      "box 10.0.0.1:3000  0.1.0\n"
-      "1026  inactive  0     125GB  119GB  0         0       0%      1/117      0.0     -      "
-      "box 10.0.0.1:3001  0.1.0\n"
+      "CSID  STATUS    SPACE  AVAIL  REPLICAS  UNIQUE  IOWAIT  IOLAT(ms)  QDEPTH  HOST            "
+      "   FLAGS  TIER  BUILD_VERSION\n"
+      "1025  active    125GB  119GB  0         0       0%      1/117      0.0     box "
+      "10.0.0.1:3000  -      0     0.1.0\n"
+      "1026  inactive  125GB  119GB  0         0       0%      1/117      0.0     box "
+      "10.0.0.1:3001  -      0     0.1.0\n"
       "\n"
       "CLID  LEASES  READ  WRITE   RD_OPS  WR_OPS   FSYNCS  WAITING  HOST  MOUNT\n"
       "2053  0/1     0B/s  10MB/s  0ops/s  10ops/s  0ops/s  0        box   /mnt/stor1\n"

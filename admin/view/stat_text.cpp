@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "admin/view/attributes.h"
+#include "admin/view/stat_cs.h"
 #include "admin/view/table.h"
 #include "admin/view/units.h"
 
@@ -16,8 +17,8 @@ namespace {
 // Documented thresholds: a warning below 20 % or 1 GiB allocatable.
 std::string_view space_mark(const pb::StatReply& reply) {
   if (reply.allocatable_bytes() == 0) return "[ERR]";
-  const bool low =
-      reply.allocatable_bytes() < reply.space_bytes() / 5 || reply.allocatable_bytes() < 1_GiB;
+  const bool low = reply.allocatable_bytes() < reply.allocatable_space_bytes() / 5 ||
+                   reply.allocatable_bytes() < 1_GiB;
   return low ? "[WARN]" : "[OK]";
 }
 
@@ -49,8 +50,9 @@ std::string header(const pb::StatReply& reply) {
   std::string text = fmt::format("Cluster '{}': {}\n", reply.cluster(), reply.status());
   for (const std::string& reason : reply.reasons()) text += "  " + reason + "\n";
   text += fmt::format("Space: {} allocatable {} of {}, free {} of {}\n", space_mark(reply),
-                      format_size(reply.allocatable_bytes()), format_size(reply.space_bytes()),
-                      format_size(reply.free_bytes()), format_size(reply.space_bytes()));
+                      format_size(reply.allocatable_bytes()),
+                      format_size(reply.allocatable_space_bytes()), format_size(reply.free_bytes()),
+                      format_size(reply.space_bytes()));
   const auto available = std::ranges::count(reply.mds(), "avail", &pb::MdsStat::status);
   text += fmt::format("MDS nodes: {} of {}, epoch uptime: {}\n", available, reply.mds_size(),
                       format_duration(reply.epoch_uptime_ns()));
@@ -116,28 +118,6 @@ std::string mds_table(const pb::StatReply& reply) {
   return text;
 }
 
-std::string cs_table(const pb::StatReply& reply) {
-  Table table({"CSID", "STATUS", "TIER", "SPACE", "AVAIL", "REPLICAS", "UNIQUE", "IOWAIT",
-               "IOLAT(ms)", "QDEPTH", "FLAGS", "HOST", "BUILD_VERSION"});
-  for (const pb::CsStat& cs : reply.cs()) {
-    const pb::CsStatistics& statistics = cs.statistics();
-    table.add({std::to_string(cs.id()), cs.status(), std::to_string(cs.tier()),
-               format_size(statistics.space_bytes()), format_size(statistics.free_bytes()),
-               std::to_string(cs.pieces_mapped()), std::to_string(cs.pieces_unique()),
-               fmt::format("{:.0f}%", statistics.io_wait() * 100),
-               fmt::format("{}/{}", statistics.io_latency_avg_us() / 1000,
-                           statistics.io_latency_max_us() / 1000),
-               fmt::format("{:.1f}", statistics.queue_depth()),
-               statistics.flags().empty() ? "-" : statistics.flags(),
-               cs.host() + " " + cs.address(), cs.version()});
-  }
-  std::string text = table.to_string();
-  for (const pb::CsStat& cs : reply.cs()) {
-    if (!cs.failure().empty()) text += fmt::format("CS {}: {}\n", cs.id(), cs.failure());
-  }
-  return text;
-}
-
 std::string client_table(const pb::StatReply& reply) {
   Table table({"CLID", "LEASES", "READ", "WRITE", "RD_OPS", "WR_OPS", "FSYNCS", "WAITING", "HOST",
                "MOUNT"});
@@ -164,10 +144,11 @@ std::string events_text(const google::protobuf::RepeatedPtrField<pb::Event>& eve
   return text;
 }
 
-std::string stat_text(const pb::StatReply& reply) {
+std::string stat_text(const pb::StatReply& reply, bool verbose) {
   std::string text = header(reply);
   text += "\n" + mds_table(reply);
   text += "\n" + cs_table(reply);
+  if (verbose) text += "\n" + cs_details(reply);
   text += "\n" + client_table(reply);
   text += "\n" + events_text(reply.events());
   return text;

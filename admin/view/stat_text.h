@@ -8,7 +8,8 @@
 
 namespace cairn::admin {
 
-std::string stat_text(const pb::StatReply& reply);
+// `verbose`: with a second table of the chunk servers.
+std::string stat_text(const pb::StatReply& reply, bool verbose = false);
 // TIME SYS SEV MESSAGE, oldest first.
 std::string events_text(const google::protobuf::RepeatedPtrField<pb::Event>& events);
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/base/limits.h"
+
 namespace cairn::chunkserver::cluster {
 namespace {
 
@@ -18,13 +20,11 @@ constexpr std::int64_t kHeartbeatMsMax = 60'000;
 }  // namespace
 
 Keeper::Keeper(runtime::Runtime& runtime, rpc::Caller& mds, pb::RegisterCsRequest identity,
-               store::PieceStore& store, Statistics statistics, observe::Log& log,
-               OnMembers on_members)
+               Duties& duties, observe::Log& log, OnMembers on_members)
     : runtime_(runtime),
       mds_(mds),
       identity_(std::move(identity)),
-      store_(store),
-      statistics_(std::move(statistics)),
+      duties_(duties),
       log_(log),
       on_members_(std::move(on_members)),
       group_(runtime) {}
@@ -96,6 +96,11 @@ Task<void> Keeper::run() {
 Task<bool> Keeper::register_once() {
   std::string method = "/cairn.pb.Cluster/RegisterCs";
   pb::RegisterCsRequest request = identity_;
+  const std::optional<Failure> failure = duties_.failure();
+  if (failure.has_value()) {
+    request.set_failure(failure->text);
+    request.set_trouble(std::string(1, failure->letter));
+  }
   const Deadline deadline = runtime_.after(kCallTimeout);
   Result<pb::RegisterCsReply> reply = co_await rpc::call<pb::RegisterCsReply>(
       mds_, std::move(method), std::move(request), deadline);
@@ -107,24 +112,39 @@ Task<bool> Keeper::register_once() {
   heartbeat_ = std::chrono::milliseconds(
       std::clamp<std::int64_t>(reply->heartbeat_ms(), kHeartbeatMsMin, kHeartbeatMsMax));
   answered(reply->mds());
-  log_.info("registered at the MDS as CS {}, data at {}", identity_.cs_id(), identity_.address());
+  if (failure.has_value()) {
+    log_.info("registered at the MDS as CS {}, which serves nothing: {}", identity_.cs_id(),
+              failure->text);
+  } else {
+    log_.info("registered at the MDS as CS {}, data at {}", identity_.cs_id(), identity_.address());
+  }
   co_return true;
 }
 
-Task<bool> Keeper::heartbeat_once() {
-  std::string method = "/cairn.pb.Cluster/Heartbeat";
+pb::HeartbeatRequest Keeper::heartbeat() {
   pb::HeartbeatRequest request;
   request.set_cluster_id(identity_.cluster_id());
   request.set_cs_id(identity_.cs_id());
   request.set_repo_uuid(identity_.repo_uuid());
-  *request.mutable_statistics() = statistics_();
-  if (store_.failure().has_value()) request.set_failure(store_.failure()->to_string());
-  const std::set<PieceId> reported = removed_;
-  for (const PieceId piece : reported) {
+  *request.mutable_statistics() = duties_.statistics();
+  if (const std::optional<Failure> failure = duties_.failure(); failure.has_value()) {
+    request.set_failure(failure->text);
+    request.set_trouble(std::string(1, failure->letter));
+  }
+  for (const PieceId piece : removed_) {
     pb::PieceRef* ref = request.add_removed();
     ref->set_chunk(piece.chunk.raw());
     ref->set_piece(piece.index.raw());
   }
+  for (const pb::ScrubDone& done : duties_.scrubbed()) *request.add_scrubbed() = done;
+  return request;
+}
+
+Task<bool> Keeper::heartbeat_once() {
+  std::string method = "/cairn.pb.Cluster/Heartbeat";
+  const std::set<PieceId> reported = removed_;
+  pb::HeartbeatRequest request = heartbeat();
+  const std::vector<pb::ScrubDone> scrubbed(request.scrubbed().begin(), request.scrubbed().end());
   const Deadline deadline = runtime_.after(kCallTimeout);
   Result<pb::HeartbeatReply> reply =
       co_await rpc::call<pb::HeartbeatReply>(mds_, std::move(method), std::move(request), deadline);
@@ -139,12 +159,17 @@ Task<bool> Keeper::heartbeat_once() {
     co_return true;
   }
   for (const PieceId piece : reported) removed_.erase(piece);
+  duties_.scrub_reported(scrubbed);
+  duties_.set_verify_rate(reply->verify_chunks());
   take_removals(*reply);
+  if (reply->scrub_size() != 0 && !stopping_) {
+    duties_.take_scrub_tasks({reply->scrub().begin(), reply->scrub().end()});
+  }
   co_return true;
 }
 
 void Keeper::take_removals(const pb::HeartbeatReply& reply) {
-  if (store_.failure().has_value() || stopping_) return;
+  if (stopping_ || duties_.failure().has_value()) return;
   for (const pb::PieceRef& ref : reply.remove()) {
     if (removing_.size() >= kRemovalsAtOnce || removed_.size() >= kRemovalsKnownMax) return;
     if (ref.chunk() == 0 || ref.piece() >= limits::kPiecesPerChunkMax) {
@@ -159,7 +184,7 @@ void Keeper::take_removals(const pb::HeartbeatReply& reply) {
 }
 
 Task<void> Keeper::remove_one(PieceId piece) {
-  const Status status = co_await store_.remove(piece);
+  const Status status = co_await duties_.remove(piece);
   removing_.erase(piece);
   if (!status.has_value()) {
     log_.warning("removing piece {}.{}: {}", piece.chunk.raw(), piece.index.raw(),

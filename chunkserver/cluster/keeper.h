@@ -1,8 +1,10 @@
 // Keeper: keeps the chunk server known to the cluster: registers at the MDS, sends heartbeats with
-// statistics, carries out removals, reports a failed disk. Never gives up.
+// statistics, carries removals and scrubs to its Duties, reports failures. Never gives up.
 //
 // Promises: a removal is reported when it is durable, and again until a master took the report,
-//           over any number of failovers. What the MDS say of their members goes to `on_members`.
+//           over any number of failovers; so is the result of a scrub. A failure is told when it
+//           registers and with every heartbeat. What the MDS say of their members goes to
+//           `on_members`.
 // Requires: co_await stop() before it dies; everything it is given outlives it. `mds` finds the
 //           master; it may send a request twice (both are idempotent).
 // Limits:   kRemovalsAtOnce removals under way; what is not taken up is sent again by the MDS.
@@ -14,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "chunkserver/store/piece_store.h"
+#include "chunkserver/cluster/duties.h"
 #include "common/observe/log.h"
 #include "common/rpc/rpc.h"
 #include "common/runtime/completion.h"
@@ -28,13 +30,11 @@ inline constexpr std::size_t kRemovalsKnownMax = 65536;
 
 class Keeper {
  public:
-  using Statistics = std::function<pb::CsStatistics()>;
   // gRPC addresses of all MDS, the master first.
   using OnMembers = std::function<void(const std::vector<std::string>&)>;
-  // `identity` is what RegisterCs sends.
+  // `identity` is what RegisterCs sends; its failure comes from `duties`.
   Keeper(runtime::Runtime& runtime, rpc::Caller& mds, pb::RegisterCsRequest identity,
-         store::PieceStore& store, Statistics statistics, observe::Log& log,
-         OnMembers on_members = nullptr);
+         Duties& duties, observe::Log& log, OnMembers on_members = nullptr);
   Keeper(const Keeper&) = delete;
   Keeper& operator=(const Keeper&) = delete;
 
@@ -46,6 +46,7 @@ class Keeper {
   Task<void> run();
   Task<bool> register_once();
   Task<bool> heartbeat_once();
+  pb::HeartbeatRequest heartbeat();
   void take_removals(const pb::HeartbeatReply& reply);
   Task<void> remove_one(PieceId piece);
   // Waits, at most until then, for stop() or something to report.
@@ -58,8 +59,7 @@ class Keeper {
   runtime::Runtime& runtime_;
   rpc::Caller& mds_;
   pb::RegisterCsRequest identity_;
-  store::PieceStore& store_;
-  Statistics statistics_;
+  Duties& duties_;
   observe::Log& log_;
   OnMembers on_members_;
   bool registered_ = false;

@@ -31,6 +31,18 @@ Buffer one_body(std::vector<Buffer> parts) {
   return body;
 }
 
+// Counts a request while it runs.
+class Active {
+ public:
+  explicit Active(std::uint64_t* count) : count_(count) { ++*count_; }
+  ~Active() { --*count_; }
+  Active(const Active&) = delete;
+  Active& operator=(const Active&) = delete;
+
+ private:
+  std::uint64_t* count_;
+};
+
 }  // namespace
 
 Task<Result<net::Payload>> DataService::handle(std::uint16_t op, net::Payload request) {
@@ -46,13 +58,14 @@ Task<Result<net::Payload>> DataService::handle(std::uint16_t op, net::Payload re
     case pb::OP_RESOLVE:
       co_return co_await resolve(std::move(request));
     case pb::OP_PIECE_STATUS:
-      co_return piece_status(request);
+      co_return co_await piece_status(std::move(request));
     default:
       co_return fail(Code::kUnsupported, fmt::format("op {} at a chunk server", op));
   }
 }
 
 Task<Result<net::Payload>> DataService::prepare(net::Payload request) {
+  const Active active(&figures_.active);
   Buffer body = one_body(std::move(request.body));
   Result<store::PrepareRequest> decoded = decode_prepare(request.meta, std::as_const(body).span());
   if (!decoded.has_value()) {
@@ -68,6 +81,7 @@ Task<Result<net::Payload>> DataService::prepare(net::Payload request) {
 }
 
 Task<Result<net::Payload>> DataService::read(net::Payload request) {
+  const Active active(&figures_.active);
   pb::Read read;
   if (!read.ParseFromString(request.meta)) co_return undecodable("READ");
   CO_TRY(const PieceId piece, decode_piece(read.chunk(), read.piece()));
@@ -134,11 +148,11 @@ Task<Result<net::Payload>> DataService::resolve(net::Payload request) {
   co_return net::Payload();
 }
 
-Result<net::Payload> DataService::piece_status(const net::Payload& request) {
+Task<Result<net::Payload>> DataService::piece_status(net::Payload request) {
   pb::PieceStatus status;
-  if (!status.ParseFromString(request.meta)) return undecodable("PIECE_STATUS");
-  TRY(const PieceId piece, decode_piece(status.chunk(), status.piece()));
-  TRY(const store::PieceStatusAnswer answer, store_.status(piece));
+  if (!status.ParseFromString(request.meta)) co_return undecodable("PIECE_STATUS");
+  CO_TRY(const PieceId piece, decode_piece(status.chunk(), status.piece()));
+  CO_TRY(const store::PieceStatusAnswer answer, co_await store_.status(piece));
   pb::PieceStatusReply reply;
   reply.set_version(answer.version.raw());
   reply.set_epoch(answer.epoch.raw());
@@ -146,7 +160,7 @@ Result<net::Payload> DataService::piece_status(const net::Payload& request) {
   reply.set_undecided(answer.undecided);
   net::Payload payload;
   payload.meta = reply.SerializeAsString();
-  return payload;
+  co_return payload;
 }
 
 }  // namespace cairn::chunkserver::data

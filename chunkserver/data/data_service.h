@@ -18,6 +18,7 @@ struct ServiceFigures {
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
   std::uint64_t damaged = 0;  // blocks that arrived with a wrong CRC
+  std::uint64_t active = 0;   // PREPAREs and READs under way now
 };
 
 class DataService {
@@ -37,7 +38,7 @@ class DataService {
   Task<Result<net::Payload>> settle(net::Payload request);
   Task<Result<net::Payload>> seal(net::Payload request);
   Task<Result<net::Payload>> resolve(net::Payload request);
-  Result<net::Payload> piece_status(const net::Payload& request);
+  Task<Result<net::Payload>> piece_status(net::Payload request);
 
   store::PieceStore& store_;
   ServiceFigures figures_;

@@ -127,6 +127,42 @@ TEST(DataService, ServesOneWritersLife) {
   EXPECT_EQ(fixture.service().figures().bytes_read, 3 * kBlockBytes);
 }
 
+TEST(DataService, DeltasAreAddedToWhatIsThere) {
+  Fixture fixture;
+  ASSERT_TRUE(fixture.call(pb::OP_PREPARE, prepare_payload(1, {{0, 2}}, {1, 2})).has_value());
+  net::Payload old = std::move(*fixture.call(pb::OP_READ, read_of(0, 4)));
+  const testing::MadePrepare made = testing::make_prepare(
+      testing::piece_id(7, 1), 1, testing::op_id(1, 2), {{3, 1}}, {3, 4, 5}, {{1, 2}});
+  pb::Prepare prepare;
+  prepare.set_chunk(7);
+  prepare.set_piece(1);
+  prepare.set_version(1);
+  prepare.set_epoch(1);
+  prepare.set_seq(2);
+  prepare.set_participants(3);
+  prepare.set_unaligned(true);
+  encode_ranges(made.request.writes, prepare.mutable_writes());
+  encode_ranges(made.request.deltas, prepare.mutable_deltas());
+  prepare.set_crcs(encode_crcs(made.request.crcs));
+  net::Payload payload;
+  payload.meta = prepare.SerializeAsString();
+  payload.body.push_back(made.body);
+  ASSERT_TRUE(fixture.call(pb::OP_PREPARE, std::move(payload)).has_value());
+  const Result<net::Payload> answer = fixture.call(pb::OP_READ, read_of(0, 4));
+  ASSERT_TRUE(answer.has_value());
+  ASSERT_EQ(answer->body_size(), 4 * kBlockBytes);
+  const Bytes now = std::as_const(answer->body[0]).span();
+  const Bytes before = std::as_const(old.body[0]).span();
+  const Bytes body = std::as_const(made.body).span();
+  for (std::size_t i = 0; i < kBlockBytes; ++i) {
+    ASSERT_EQ(now[i], before[i]);
+    ASSERT_EQ(now[kBlockBytes + i], before[kBlockBytes + i] ^ body[kBlockBytes + i]);
+    ASSERT_EQ(now[2 * kBlockBytes + i], body[2 * kBlockBytes + i]) << "a hole is zeros";
+    ASSERT_EQ(now[3 * kBlockBytes + i], body[i]);
+  }
+  EXPECT_EQ(fixture.service().figures().active, 0U);
+}
+
 TEST(DataService, SealsAndResolves) {
   Fixture fixture;
   ASSERT_TRUE(fixture.call(pb::OP_PREPARE, prepare_payload(1, {{0, 1}}, {1})).has_value());

@@ -29,7 +29,7 @@ Status check_apart(const std::vector<store::BlockRange>& a,
   for (const store::BlockRange& range : a) {
     while (j < b.size() && b[j].end() <= range.first) ++j;
     if (j < b.size() && b[j].first < range.end()) {
-      return fail(Code::kInvalidArgument, fmt::format("block {} is both written and zeroed",
+      return fail(Code::kInvalidArgument, fmt::format("block {} is changed in two ways",
                                                       std::max(range.first, b[j].first)));
     }
   }
@@ -85,8 +85,16 @@ Result<store::PrepareRequest> decode_prepare(const std::string& meta, Bytes body
                    prepare.cell_bytes(), prepare.inode(), prepare.chunk_index()};
   TRY(request.writes, decode_ranges(prepare.writes(), store::kPrepareBlocksMax));
   TRY(request.zeroes, decode_ranges(prepare.zeroes(), store::kPieceBlocksMax));
+  TRY(request.deltas, decode_ranges(prepare.deltas(), store::kPrepareBlocksMax));
   TRY_VOID(check_apart(request.writes, request.zeroes));
-  const std::uint64_t blocks = store::total_blocks(request.writes);
+  TRY_VOID(check_apart(request.writes, request.deltas));
+  TRY_VOID(check_apart(request.zeroes, request.deltas));
+  request.unaligned = prepare.unaligned();
+  const std::uint64_t blocks =
+      store::total_blocks(request.writes) + store::total_blocks(request.deltas);
+  if (blocks > store::kPrepareBlocksMax) {
+    return fail(Code::kInvalidArgument, fmt::format("{} blocks in one PREPARE", blocks));
+  }
   if (body.size() != blocks * kBlockBytes) {
     return fail(Code::kInvalidArgument,
                 fmt::format("a body of {} bytes for {} blocks", body.size(), blocks));

@@ -19,7 +19,8 @@ using RangeField = google::protobuf::RepeatedPtrField<pb::BlockRange>;
 Result<std::vector<store::BlockRange>> decode_ranges(const RangeField& ranges,
                                                      std::uint64_t blocks_max);
 Result<PieceId> decode_piece(std::uint64_t chunk, std::uint32_t piece);
-// `body` has the blocks of `writes`; their CRCs are verified.
+// `body` has the blocks of the writes, then those of the deltas; their CRCs are verified. No block
+// is named twice.
 Result<store::PrepareRequest> decode_prepare(const std::string& meta, Bytes body);
 
 void encode_ranges(const std::vector<store::BlockRange>& ranges, RangeField* out);

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
+#include "common/runtime/task_group.h"
+
 namespace cairn::chunkserver::io {
 namespace {
 
@@ -25,7 +29,24 @@ Status check_range(const BlockDevice& device, DiskOffset offset, ByteCount lengt
   return {};
 }
 
+Task<void> write_one(BlockDevice* device, DeviceWrite write, Status* first_error) {
+  Status status = co_await device->write(write.offset, std::move(write.parts));
+  if (!status.has_value() && first_error->has_value()) *first_error = std::move(status);
+}
+
 }  // namespace
+
+Task<Status> BlockDevice::write_durably(std::vector<DeviceWrite> writes) {
+  CO_TRY_VOID(check_writes(*this, writes));
+  Status written;
+  runtime::TaskGroup group(runtime_);
+  for (DeviceWrite& write : writes) {
+    group.spawn(write_one(this, std::move(write), &written));
+  }
+  co_await group.join();
+  if (!written.has_value()) co_return written;
+  co_return co_await flush();
+}
 
 ByteCount total_bytes(const std::vector<Bytes>& parts) {
   ByteCount total = 0;
@@ -46,6 +67,13 @@ Status check_write(const BlockDevice& device, DiskOffset offset, const std::vect
     TRY_VOID(check_memory(part.data(), part.size()));
   }
   return check_range(device, offset, total_bytes(parts));
+}
+
+Status check_writes(const BlockDevice& device, const std::vector<DeviceWrite>& writes) {
+  for (const DeviceWrite& write : writes) {
+    TRY_VOID(check_write(device, write.offset, write.parts));
+  }
+  return {};
 }
 
 }  // namespace cairn::chunkserver::io

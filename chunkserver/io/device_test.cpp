@@ -1,53 +1,22 @@
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
+#include <csignal>
+#include <cstddef>
 
-#include "chunkserver/io/metered_device.h"
+#include "chunkserver/io/device_fixture.h"
 #include "chunkserver/io/open_device.h"
 #include "chunkserver/io/pool_device.h"
-#include "chunkserver/io/sim_disk.h"
 #include "chunkserver/io/uring_device.h"
-#include "common/base/prng.h"
-#include "common/runtime/task_group.h"
 
 namespace cairn::chunkserver::io {
 namespace {
-
-Task<void> stop_after(Task<void> body, runtime::AsioRuntime* loop) {
-  co_await body;
-  loop->stop();
-}
-void run_on(runtime::AsioRuntime& loop, Task<void> body) {
-  runtime::TaskGroup group(loop);
-  group.spawn(stop_after(std::move(body), &loop));
-  loop.run();
-}
-
-class TemporaryFile {
- public:
-  TemporaryFile() {
-    std::string name = (std::filesystem::temp_directory_path() / "cairn-device-XXXXXX").string();
-    const char* made = ::mkdtemp(name.data());
-    CHECK(made != nullptr);
-    directory_ = made;
-  }
-  ~TemporaryFile() { std::filesystem::remove_all(directory_); }
-  std::string path() const { return directory_ + "/data"; }
-
- private:
-  std::string directory_;
-};
-
-Buffer pattern(std::size_t blocks, std::uint64_t seed) {
-  Prng prng(seed);
-  Buffer buffer = Buffer::allocate(blocks * kBlockBytes);
-  for (std::size_t at = 0; at < buffer.size(); at += 8) store_le(buffer.data() + at, prng.next());
-  return buffer;
-}
-bool same(const Buffer& a, const Buffer& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
-}
 
 Task<void> write_pattern(BlockDevice* device, std::uint64_t block, std::uint64_t seed,
                          int* failures) {
@@ -61,6 +30,16 @@ Task<void> check_pattern(BlockDevice* device, std::uint64_t block, std::uint64_t
   Buffer bytes = Buffer::allocate(4 * kBlockBytes);
   const Status status = co_await device->read(DiskOffset(block * kBlockBytes), bytes.span());
   if (!status.has_value() || !same(bytes, pattern(4, seed))) ++*failures;
+}
+
+Task<void> write_pattern_durably(BlockDevice* device, std::uint64_t block, std::uint64_t seed,
+                                 int* failures) {
+  const Buffer bytes = pattern(4, seed);
+  std::vector<DeviceWrite> writes;
+  writes.push_back({DiskOffset(block * kBlockBytes),
+                    {bytes.span().first(kBlockBytes), bytes.span().subspan(kBlockBytes)}});
+  const Status status = co_await device->write_durably(std::move(writes));
+  if (!status.has_value()) ++*failures;
 }
 
 // More requests at once than the device hands to the disk.
@@ -84,6 +63,33 @@ Task<void> exercise(runtime::Runtime* runtime, BlockDevice* device) {
   }
   co_await group.join();
   EXPECT_EQ(failures, 0);
+  for (std::uint64_t i = 0; i < kRequests; ++i) {
+    group.spawn(write_pattern_durably(device, i * 4, i + 7, &failures));
+  }
+  co_await group.join();
+  for (std::uint64_t i = 0; i < kRequests; ++i) {
+    group.spawn(check_pattern(device, i * 4, i + 7, &failures));
+  }
+  co_await group.join();
+  EXPECT_EQ(failures, 0);
+  Buffer more = pattern(3, 99);
+  std::vector<DeviceWrite> writes;
+  writes.push_back({DiskOffset(0), {std::as_const(more).span()}});
+  Status durable = co_await device->write_durably(std::move(writes));
+  EXPECT_TRUE(durable.has_value());
+  writes.clear();
+  for (std::uint64_t i = 1; i < 40; ++i) {
+    writes.push_back({DiskOffset(i * 16 * kBlockBytes), {std::as_const(more).span()}});
+  }
+  durable = co_await device->write_durably(std::move(writes));
+  EXPECT_TRUE(durable.has_value());
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    const bool there = co_await holds(device, i * 16, more);
+    EXPECT_TRUE(there) << i;
+  }
+  writes.clear();
+  durable = co_await device->write_durably(std::move(writes));
+  EXPECT_TRUE(durable.has_value()) << "only a flush";
   const Status discarded = co_await device->discard(DiskOffset(0), kBlockBytes);
   EXPECT_TRUE(discarded.has_value());
 }
@@ -103,6 +109,15 @@ Task<void> refuse_misuse(BlockDevice* device) {
   std::vector<Bytes> none;
   status = co_await device->write(DiskOffset(0), std::move(none));
   EXPECT_EQ(status.error().code(), Code::kInvalidArgument);
+  const Buffer old = Buffer::zeroed(kBlockBytes);
+  std::vector<DeviceWrite> writes;
+  const Buffer good = pattern(1, 5);
+  writes.push_back({DiskOffset(0), {good.span()}});
+  writes.push_back({DiskOffset(kBlockBytes), {good.span()}});
+  status = co_await device->write_durably(std::move(writes));
+  EXPECT_EQ(status.error().code(), Code::kInvalidArgument);
+  const bool untouched = co_await holds(device, 0, old);
+  EXPECT_TRUE(untouched) << "refused as a whole";
   // A refused request fences nothing.
   status = co_await device->read(DiskOffset(0), bytes.span().first(kBlockBytes));
   EXPECT_TRUE(status.has_value());
@@ -155,9 +170,23 @@ Task<void> fail_and_stay_failed(BlockDevice* device) {
   EXPECT_EQ(status.error().code(), Code::kDiskFailed);
   status = co_await device->flush();
   EXPECT_EQ(status.error().code(), Code::kDiskFailed);
+  std::vector<DeviceWrite> writes;
+  status = co_await device->write_durably(std::move(writes));
+  EXPECT_EQ(status.error().code(), Code::kDiskFailed);
   status = co_await device->read(DiskOffset(0), bytes.span());
   EXPECT_EQ(status.error().code(), Code::kDiskFailed);
   status = co_await device->grow(2_MiB);
+  EXPECT_EQ(status.error().code(), Code::kDiskFailed);
+}
+
+// The failure is that of the write inside.
+Task<void> fail_durably(BlockDevice* device) {
+  const Buffer bytes = Buffer::zeroed(kBlockBytes);
+  std::vector<DeviceWrite> writes;
+  writes.push_back({DiskOffset(0), {bytes.span()}});
+  Status status = co_await device->write_durably(std::move(writes));
+  EXPECT_EQ(status.error().code(), Code::kDiskFailed);
+  status = co_await device->flush();
   EXPECT_EQ(status.error().code(), Code::kDiskFailed);
 }
 
@@ -169,136 +198,16 @@ TEST(OpenDevice, SaysWhichEngineItChose) {
       open_device(loop, file.path(), {.create = true, .allow_uring = false});
   ASSERT_TRUE(device.has_value());
   EXPECT_EQ((*device)->engine(), "threads");
+  EXPECT_EQ((*device)->engine_note(), "io_uring is switched off");
   EXPECT_EQ((*device)->size(), 0U);
   Result<std::unique_ptr<BlockDevice>> best = open_device(loop, file.path(), {.create = true});
   ASSERT_TRUE(best.has_value());
   EXPECT_TRUE((*best)->engine() == "io_uring" || (*best)->engine() == "threads");
 }
 
-Task<void> sim_write(BlockDevice* device, std::uint64_t block, std::uint64_t seed,
-                     std::size_t blocks) {
-  const Buffer bytes = pattern(blocks, seed);
-  std::vector<Bytes> parts{bytes.span()};
-  const Status status = co_await device->write(DiskOffset(block * kBlockBytes), std::move(parts));
-  EXPECT_TRUE(status.has_value());
-}
-Task<bool> sim_holds(BlockDevice* device, std::uint64_t block, Buffer expected) {
-  Buffer bytes = Buffer::allocate(expected.size());
-  const Status status = co_await device->read(DiskOffset(block * kBlockBytes), bytes.span());
-  EXPECT_TRUE(status.has_value());
-  co_return same(bytes, expected);
-}
-
-Task<void> crash_keeps_flushed_only(runtime::Runtime* runtime) {
-  int kept = 0;
-  int dropped = 0;
-  int torn = 0;
-  for (std::uint64_t seed = 0; seed < 64; ++seed) {
-    SimDisk disk;
-    std::unique_ptr<BlockDevice> device = disk.attach(*runtime);
-    Status status = co_await device->grow(1_MiB);
-    EXPECT_TRUE(status.has_value());
-    co_await sim_write(device.get(), 0, 1, 2);
-    status = co_await device->flush();
-    EXPECT_TRUE(status.has_value());
-    co_await sim_write(device.get(), 8, 2, 4);
-    disk.crash(seed);
-    status = co_await device->flush();
-    EXPECT_EQ(status.error().code(), Code::kDiskFailed) << "cut off";
-    std::unique_ptr<BlockDevice> again = disk.attach(*runtime);
-    const bool flushed_is_there = co_await sim_holds(again.get(), 0, pattern(2, 1));
-    EXPECT_TRUE(flushed_is_there);
-    int present = 0;
-    for (std::uint64_t i = 0; i < 4; ++i) {
-      const bool holds =
-          co_await sim_holds(again.get(), 8 + i, pattern(4, 2).slice(i * kBlockBytes, kBlockBytes));
-      present += holds ? 1 : 0;
-    }
-    kept += present == 4 ? 1 : 0;
-    dropped += present == 0 ? 1 : 0;
-    torn += present != 0 && present != 4 ? 1 : 0;
-  }
-  EXPECT_GT(kept, 0);
-  EXPECT_GT(dropped, 0);
-  EXPECT_GT(torn, 0);
-}
-TEST(SimDisk, ACrashKeepsDropsAndTearsWhatWasNotFlushed) {
-  runtime::AsioRuntime loop;
-  run_on(loop, crash_keeps_flushed_only(&loop));
-}
-
-Task<void> flush_covers_only_ended_writes(runtime::Runtime* runtime) {
-  SimDisk disk({.write_latency = 5ms, .flush_latency = 1ms});
-  std::unique_ptr<BlockDevice> device = disk.attach(*runtime);
-  Status status = co_await device->grow(1_MiB);
-  EXPECT_TRUE(status.has_value());
-  int lost = 0;
-  for (std::uint64_t seed = 0; seed < 8; ++seed) {
-    runtime::TaskGroup group(*runtime);
-    group.spawn(sim_write(device.get(), seed, 100 + seed, 1));
-    status = co_await device->flush();  // begins while the write is on its way
-    EXPECT_TRUE(status.has_value());
-    co_await group.join();
-    disk.crash(seed);
-    device = disk.attach(*runtime);
-    const bool holds = co_await sim_holds(device.get(), seed, pattern(1, 100 + seed));
-    lost += holds ? 0 : 1;
-  }
-  EXPECT_GT(lost, 0);
-}
-TEST(SimDisk, AFlushCoversOnlyWritesThatHadEnded) {
-  runtime::AsioRuntime loop;
-  run_on(loop, flush_covers_only_ended_writes(&loop));
-}
-
-Task<void> sim_fence(runtime::Runtime* runtime) {
-  SimDisk disk;
-  std::unique_ptr<BlockDevice> device = disk.attach(*runtime);
-  const Status grown = co_await device->grow(1_MiB);
-  EXPECT_TRUE(grown.has_value());
-  disk.fail_writes(true);
-  const Buffer bytes = pattern(1, 1);
-  std::vector<Bytes> parts{bytes.span()};
-  Status status = co_await device->write(DiskOffset(0), parts);
-  EXPECT_EQ(status.error().code(), Code::kDiskFailed);
-  disk.fail_writes(false);
-  status = co_await device->flush();
-  EXPECT_EQ(status.error().code(), Code::kDiskFailed);
-}
-TEST(SimDisk, IsFencedAfterAFailedWrite) {
-  runtime::AsioRuntime loop;
-  run_on(loop, sim_fence(&loop));
-}
-
-Task<void> meter(runtime::Runtime* runtime) {
-  SimDisk disk({.write_latency = 20ms});
-  MeteredDevice device(*runtime, disk.attach(*runtime));
-  const Status grown = co_await device.grow(1_MiB);
-  EXPECT_TRUE(grown.has_value());
-  runtime::TaskGroup group(*runtime);
-  group.spawn(sim_write(&device, 0, 1, 2));
-  group.spawn(sim_write(&device, 4, 1, 2));
-  co_await group.join();
-  const DeviceFigures figures = device.figures();
-  EXPECT_EQ(figures.writes, 2U);
-  EXPECT_EQ(figures.bytes_written, 4 * kBlockBytes);
-  EXPECT_GE(figures.latency_avg_us, 19'000U);
-  EXPECT_LT(figures.latency_max_us, 2'000'000U);
-  EXPECT_GT(figures.queue_depth, 0.5);
-  EXPECT_LE(figures.queue_depth, 2.0);
-  EXPECT_GT(figures.io_wait, 0.2);
-  EXPECT_LE(figures.io_wait, 1.0);
-}
-TEST(MeteredDevice, MeasuresDepthAndLatency) {
-  runtime::AsioRuntime loop;
-  run_on(loop, meter(&loop));
-}
-
 TEST(UringDevice, IsFencedAfterAFailedWrite) {
-  const TemporaryFile file;
   runtime::AsioRuntime loop;
-  Result<std::unique_ptr<BlockDevice>> device = open_device(loop, file.path(), {.create = true});
-  ASSERT_TRUE(device.has_value());
+  runtime::AsioRuntime other;
   // /dev/full takes no write.
   Result<DeviceFile> full = DeviceFile::open("/dev/full", false);
   if (!full.has_value()) GTEST_SKIP() << "no /dev/full";
@@ -306,6 +215,12 @@ TEST(UringDevice, IsFencedAfterAFailedWrite) {
   Result<std::unique_ptr<UringDevice>> uring = UringDevice::make(loop, *full);
   if (uring.has_value()) {
     run_on(loop, fail_and_stay_failed(uring->get()));
+    Result<DeviceFile> again = DeviceFile::open("/dev/full", false);
+    ASSERT_TRUE(again.has_value());
+    again->set_size(1_MiB);
+    Result<std::unique_ptr<UringDevice>> second = UringDevice::make(other, *again);
+    ASSERT_TRUE(second.has_value());
+    run_on(other, fail_durably(second->get()));
   }
 }
 
@@ -316,6 +231,85 @@ TEST(PoolDevice, IsFencedAfterAFailedWrite) {
   full->set_size(1_MiB);
   PoolDevice device(loop, std::move(*full));
   run_on(loop, fail_and_stay_failed(&device));
+  Result<DeviceFile> again = DeviceFile::open("/dev/full", false);
+  ASSERT_TRUE(again.has_value());
+  again->set_size(1_MiB);
+  runtime::AsioRuntime other;
+  PoolDevice second(other, std::move(*again));
+  run_on(other, fail_durably(&second));
+}
+
+// As a container does it.
+bool forbid_io_uring() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(program), program};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST(OpenDevice, FallsBackToThreadsAndSaysWhy) {
+  const TemporaryFile file;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!forbid_io_uring()) ::_exit(3);
+    runtime::AsioRuntime loop;
+    Result<std::unique_ptr<BlockDevice>> device = open_device(loop, file.path(), {.create = true});
+    if (!device.has_value()) ::_exit(1);
+    const bool told =
+        (*device)->engine() == "threads" &&
+        (*device)->engine_note() == "io_uring is forbidden here: Operation not permitted";
+    ::_exit(told ? 0 : 2);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 3) GTEST_SKIP() << "no seccomp filters here";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+// A write that the kernel cuts short in a chain, whose rest then fails.
+Task<void> cut_short(BlockDevice* device) {
+  const Status grown = co_await device->grow(64_KiB);
+  EXPECT_TRUE(grown.has_value());
+  rlimit limit{};
+  EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlimit old_limit = limit;
+  limit.rlim_cur = 32_KiB;
+  EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const Buffer bytes = pattern(8, 1);
+  std::vector<DeviceWrite> writes;
+  writes.push_back(
+      {DiskOffset(24_KiB), {bytes.span().first(kBlockBytes), bytes.span().subspan(kBlockBytes)}});
+  Status status = co_await device->write_durably(std::move(writes));
+  EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  EXPECT_EQ(status.error().code(), Code::kDiskFailed);
+  status = co_await device->flush();
+  EXPECT_EQ(status.error().code(), Code::kDiskFailed) << "fenced";
+}
+
+TEST(UringDevice, ADurableWriteThatIsCutShortGoesOnAndFailsWithItsRest) {
+  const TemporaryFile file;
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  for (const bool allow_uring : {true, false}) {
+    runtime::AsioRuntime loop;
+    Result<std::unique_ptr<BlockDevice>> device =
+        open_device(loop, file.path(), {.create = true, .allow_uring = allow_uring});
+    ASSERT_TRUE(device.has_value());
+    run_on(loop, cut_short(device->get()));
+    Result<DeviceFile> reader = DeviceFile::open(file.path(), false);
+    ASSERT_TRUE(reader.has_value());
+    Buffer found = Buffer::allocate(3 * kBlockBytes);
+    ASSERT_EQ(::pread(reader->descriptor(), found.data(), found.size(), 24_KiB),
+              static_cast<ssize_t>(found.size()));
+    EXPECT_TRUE(same(found.slice(0, 2 * kBlockBytes), pattern(8, 1).slice(0, 2 * kBlockBytes)));
+    EXPECT_TRUE(same(found.slice(2 * kBlockBytes, kBlockBytes), Buffer::zeroed(kBlockBytes)));
+  }
+  std::signal(SIGXFSZ, handler);
 }
 
 }  // namespace

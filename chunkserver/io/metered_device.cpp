@@ -10,7 +10,7 @@ constexpr std::int64_t kSecondNs = 1'000'000'000;
 }  // namespace
 
 MeteredDevice::MeteredDevice(runtime::Runtime& runtime, std::unique_ptr<BlockDevice> below)
-    : runtime_(runtime),
+    : BlockDevice(runtime),
       below_(std::move(below)),
       started_(runtime.now()),
       accounted_(runtime.now()) {}
@@ -25,7 +25,7 @@ MeteredDevice::Second& MeteredDevice::second(std::int64_t number) {
 }
 
 void MeteredDevice::advance() {
-  const Instant now = runtime_.now();
+  const Instant now = runtime().now();
   // After a long silence only the window matters.
   const Instant oldest = now - Duration(kSecondNs * (kWindowSeconds + 1));
   std::int64_t at = std::max(accounted_, oldest).nanos();
@@ -40,21 +40,38 @@ void MeteredDevice::advance() {
   accounted_ = now;
 }
 
-Instant MeteredDevice::begin() {
-  advance();
-  ++depth_;
-  return accounted_;
+void MeteredDevice::watch(Request* request) {
+  request->begun = runtime().now();
+  request->older = youngest_;
+  (youngest_ == nullptr ? oldest_ : youngest_->younger) = request;
+  youngest_ = request;
 }
 
-void MeteredDevice::end(Instant begun) {
+void MeteredDevice::unwatch(Request* request) {
+  (request->older == nullptr ? oldest_ : request->older->younger) = request->younger;
+  (request->younger == nullptr ? youngest_ : request->younger->older) = request->older;
+}
+
+void MeteredDevice::begin(Request* request) {
+  advance();
+  ++depth_;
+  watch(request);
+}
+
+void MeteredDevice::end(Request* request) {
   advance();
   CHECK_GT(depth_, std::uint64_t{0});
   --depth_;
+  unwatch(request);
   Second& slot = second(accounted_.nanos() / kSecondNs);
-  const auto latency = static_cast<std::uint64_t>((accounted_ - begun).count());
+  const auto latency = static_cast<std::uint64_t>((accounted_ - request->begun).count());
   ++slot.ended;
   slot.latency_ns += latency;
   slot.latency_max_ns = std::max(slot.latency_max_ns, latency);
+}
+
+Duration MeteredDevice::oldest_request() const {
+  return oldest_ == nullptr ? Duration{} : runtime().now() - oldest_->begun;
 }
 
 DeviceFigures MeteredDevice::figures() {
@@ -88,26 +105,45 @@ DeviceFigures MeteredDevice::figures() {
 Task<Status> MeteredDevice::read(DiskOffset offset, MutableBytes into) {
   ++totals_.reads;
   totals_.bytes_read += into.size();
-  const Instant begun = begin();
+  Request request;
+  begin(&request);
   Status status = co_await below_->read(offset, into);
-  end(begun);
+  end(&request);
+  if (!status.has_value()) ++totals_.reads_failed;
   co_return status;
 }
 
 Task<Status> MeteredDevice::write(DiskOffset offset, std::vector<Bytes> parts) {
   ++totals_.writes;
   totals_.bytes_written += total_bytes(parts);
-  const Instant begun = begin();
+  Request request;
+  begin(&request);
   Status status = co_await below_->write(offset, std::move(parts));
-  end(begun);
+  end(&request);
+  if (!status.has_value()) ++totals_.writes_failed;
   co_return status;
 }
 
 Task<Status> MeteredDevice::flush() {
   ++totals_.flushes;
-  const Instant begun = begin();
+  Request request;
+  begin(&request);
   Status status = co_await below_->flush();
-  end(begun);
+  end(&request);
+  if (!status.has_value()) ++totals_.flushes_failed;
+  co_return status;
+}
+
+Task<Status> MeteredDevice::write_durably(std::vector<DeviceWrite> writes) {
+  totals_.writes += writes.size();
+  ++totals_.flushes;
+  for (const DeviceWrite& write : writes) totals_.bytes_written += total_bytes(write.parts);
+  const bool only_flush = writes.empty();
+  Request request;
+  begin(&request);
+  Status status = co_await below_->write_durably(std::move(writes));
+  end(&request);
+  if (!status.has_value()) ++(only_flush ? totals_.flushes_failed : totals_.writes_failed);
   co_return status;
 }
 
@@ -115,6 +151,13 @@ Task<Status> MeteredDevice::discard(DiskOffset offset, ByteCount length) {
   co_return co_await below_->discard(offset, length);
 }
 
-Task<Status> MeteredDevice::grow(ByteCount size) { co_return co_await below_->grow(size); }
+Task<Status> MeteredDevice::grow(ByteCount size) {
+  // It may rightly take long, so it is no request of the figures; but it may hang.
+  Request request;
+  watch(&request);
+  Status status = co_await below_->grow(size);
+  unwatch(&request);
+  co_return status;
+}
 
 }  // namespace cairn::chunkserver::io

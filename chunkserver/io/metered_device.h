@@ -17,6 +17,9 @@ struct DeviceFigures {
   std::uint64_t reads = 0;  // since the start
   std::uint64_t writes = 0;
   std::uint64_t flushes = 0;
+  std::uint64_t reads_failed = 0;  // of those that ended; part of the counts above
+  std::uint64_t writes_failed = 0;
+  std::uint64_t flushes_failed = 0;
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
   double queue_depth = 0;            // average of the last 5 s
@@ -36,11 +39,18 @@ class MeteredDevice final : public BlockDevice {
   Task<Status> read(DiskOffset offset, MutableBytes into) override;
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;
   Task<Status> flush() override;
+  // Counts the writes and one flush; a failure counts as one failed write, or as a failed flush
+  // when there was nothing to write.
+  Task<Status> write_durably(std::vector<DeviceWrite> writes) override;
   Task<Status> discard(DiskOffset offset, ByteCount length) override;
   Task<Status> grow(ByteCount size) override;
   std::string engine() const override { return below_->engine(); }
+  std::string engine_note() const override { return below_->engine_note(); }
 
   DeviceFigures figures();
+  // The age of the oldest read, write, flush or grow that has not ended, its time in line included;
+  // zero when there is none. A disk that hangs shows here first.
+  Duration oldest_request() const;
 
  private:
   static constexpr std::int64_t kWindowSeconds = 20;
@@ -54,17 +64,28 @@ class MeteredDevice final : public BlockDevice {
     std::uint64_t busy_ns = 0;
   };
 
+  // One request, in the frame of its task and in a list in the order of beginning.
+  struct Request {
+    Instant begun;
+    Request* older = nullptr;
+    Request* younger = nullptr;
+  };
+
   // Accounts the time since the last event at the present depth.
   void advance();
-  Instant begin();
-  void end(Instant begun);
+  // For oldest_request() alone; begin() and end() do it, too.
+  void watch(Request* request);
+  void unwatch(Request* request);
+  void begin(Request* request);
+  void end(Request* request);
   Second& second(std::int64_t number);
 
-  runtime::Runtime& runtime_;
   std::unique_ptr<BlockDevice> below_;
   DeviceFigures totals_;
   std::array<Second, kWindowSeconds + 1> seconds_;
   std::uint64_t depth_ = 0;
+  Request* oldest_ = nullptr;
+  Request* youngest_ = nullptr;
   Instant started_;
   Instant accounted_;
 };

@@ -14,7 +14,7 @@ struct DeviceOptions {
   bool allow_uring = true;
 };
 
-// engine() of the answer says which it is.
+// engine() of the answer says which it is, engine_note() why it is not the best.
 // Errors:   kNotFound, kDiskFailed.
 Result<std::unique_ptr<BlockDevice>> open_device(runtime::AsioRuntime& runtime,
                                                  const std::string& path, DeviceOptions options);

@@ -60,8 +60,13 @@ Status sync_data(int descriptor) {
 
 }  // namespace
 
-PoolDevice::PoolDevice(runtime::Runtime& runtime, DeviceFile file, unsigned threads)
-    : file_(std::move(file)), slots_(runtime, kDeviceRequestsMax), offload_(runtime, threads) {}
+PoolDevice::PoolDevice(runtime::Runtime& runtime, DeviceFile file, unsigned threads,
+                       std::string note)
+    : BlockDevice(runtime),
+      file_(std::move(file)),
+      slots_(runtime, kDeviceRequestsMax),
+      note_(std::move(note)),
+      offload_(runtime, threads) {}
 
 Task<Status> PoolDevice::read(DiskOffset offset, MutableBytes into) {
   CO_TRY_VOID(check_read(*this, offset, into));
@@ -90,6 +95,24 @@ Task<Status> PoolDevice::flush() {
   Offload::Job job = [descriptor = file_.descriptor()] { return sync_data(descriptor); };
   Status status = co_await offload_.run(std::move(job));
   if (!status.has_value()) fenced_ = true;
+  if (status.has_value() && fenced_) co_return fail(fenced_error());
+  co_return status;
+}
+
+Task<Status> PoolDevice::write_durably(std::vector<DeviceWrite> writes) {
+  if (writes.size() != 1) co_return co_await BlockDevice::write_durably(std::move(writes));
+  // One visit to a thread for both.
+  const DeviceWrite& write = writes.front();
+  CO_TRY_VOID(check_write(*this, write.offset, write.parts));
+  const runtime::Semaphore::Permit slot = co_await slots_.acquire(1);
+  if (fenced_) co_return fail(fenced_error());
+  Offload::Job job = [descriptor = file_.descriptor(), &write]() -> Status {
+    TRY_VOID(write_fully(descriptor, write.offset.raw(), write.parts));
+    return sync_data(descriptor);
+  };
+  Status status = co_await offload_.run(std::move(job));
+  if (!status.has_value()) fenced_ = true;
+  // A write that failed meanwhile took the meaning from this flush.
   if (status.has_value() && fenced_) co_return fail(fenced_error());
   co_return status;
 }

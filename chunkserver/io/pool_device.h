@@ -13,7 +13,9 @@ namespace cairn::chunkserver::io {
 
 class PoolDevice final : public BlockDevice {
  public:
-  PoolDevice(runtime::Runtime& runtime, DeviceFile file, unsigned threads = 8);
+  // `note`: why it is not io_uring.
+  PoolDevice(runtime::Runtime& runtime, DeviceFile file, unsigned threads = 8,
+             std::string note = {});
 
   ByteCount size() const override { return file_.size(); }
   ByteCount space() const override { return file_.space(); }
@@ -22,13 +24,16 @@ class PoolDevice final : public BlockDevice {
   Task<Status> read(DiskOffset offset, MutableBytes into) override;
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;
   Task<Status> flush() override;
+  Task<Status> write_durably(std::vector<DeviceWrite> writes) override;
   Task<Status> discard(DiskOffset offset, ByteCount length) override;
   Task<Status> grow(ByteCount size) override;
   std::string engine() const override { return "threads"; }
+  std::string engine_note() const override { return note_; }
 
  private:
   DeviceFile file_;
   runtime::Semaphore slots_;
+  std::string note_;
   bool fenced_ = false;
   Offload offload_;
 };

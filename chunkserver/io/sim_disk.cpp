@@ -1,13 +1,24 @@
 #include "chunkserver/io/sim_disk.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "common/runtime/semaphore.h"
 
 namespace cairn::chunkserver::io {
 namespace {
 
+constexpr std::size_t kSectorBytes = 512;
+
 Error cut_off() { return Error(Code::kDiskFailed, "the simulated power was cut"); }
 Error injected(const char* what) {
   return Error(Code::kDiskFailed, std::string("injected failure of a ") + what);
+}
+
+// Some accidents keep nearly all, some nearly nothing, most a mixture.
+std::uint64_t keep_per_mille(Prng* prng) {
+  return std::array<std::uint64_t, 4>{0, 300, 700, 1000}[prng->below(4)];
 }
 
 }  // namespace
@@ -15,7 +26,13 @@ Error injected(const char* what) {
 class SimDisk::Device final : public BlockDevice {
  public:
   Device(SimDisk* disk, runtime::Runtime* runtime, std::uint64_t life)
-      : disk_(disk), runtime_(runtime), life_(life) {}
+      : BlockDevice(*runtime), disk_(disk), life_(life), changed_(*runtime) {}
+  ~Device() override {
+    if (disk_->device_ == this) disk_->device_ = nullptr;
+  }
+
+  // Those who wait look again whether the disk hangs or is cut off.
+  void wake() { changed_.notify_all(); }
 
   ByteCount size() const override { return disk_->size_; }
   ByteCount space() const override { return disk_->options_.size_limit; }
@@ -27,15 +44,16 @@ class SimDisk::Device final : public BlockDevice {
 
   Task<Status> read(DiskOffset offset, MutableBytes into) override {
     CO_TRY_VOID(check_read(*this, offset, into));
+    while (hangs()) co_await changed_.wait();
     co_await pause(disk_->options_.read_latency);
-    if (!alive()) co_return fail(cut_off());
+    if (!alive() || fenced_) co_return fail(cut_off());
     if (disk_->fail_reads_) co_return fail(injected("read"));
-    disk_->read(offset.raw() / kBlockBytes, into);
-    co_return Status();
+    co_return disk_->read(offset.raw() / kBlockBytes, into);
   }
 
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override {
     CO_TRY_VOID(check_write(*this, offset, parts));
+    while (hangs()) co_await changed_.wait();
     if (!alive() || fenced_) co_return fail(cut_off());
     if (disk_->fail_writes_) {
       fenced_ = true;
@@ -50,6 +68,7 @@ class SimDisk::Device final : public BlockDevice {
   }
 
   Task<Status> flush() override {
+    while (hangs()) co_await changed_.wait();
     if (!alive() || fenced_) co_return fail(cut_off());
     if (disk_->fail_writes_) {
       fenced_ = true;
@@ -60,17 +79,23 @@ class SimDisk::Device final : public BlockDevice {
     ++disk_->flushes_;
     co_await pause(disk_->options_.flush_latency);
     if (!alive() || fenced_) co_return fail(cut_off());
-    disk_->make_durable(ids);
-    co_return Status();
+    const std::optional<std::uint64_t> seed = std::exchange(disk_->fail_flush_seed_, std::nullopt);
+    disk_->make_durable(ids, seed);
+    if (!seed.has_value()) co_return Status();
+    fenced_ = true;
+    co_return fail(injected("flush"));
   }
 
-  Task<Status> discard(DiskOffset, ByteCount) override {
-    if (!alive()) co_return fail(cut_off());
+  Task<Status> discard(DiskOffset offset, ByteCount length) override {
+    while (hangs()) co_await changed_.wait();
+    if (!alive() || fenced_) co_return fail(cut_off());
+    disk_->discard(div_ceil(offset.raw(), kBlockBytes), (offset.raw() + length) / kBlockBytes);
     co_return Status();
   }
 
   Task<Status> grow(ByteCount size) override {
-    if (!alive()) co_return fail(cut_off());
+    while (hangs()) co_await changed_.wait();
+    if (!alive() || fenced_) co_return fail(cut_off());
     if (size > size_limit()) co_return fail(Code::kNoSpace, "the simulated disk is full");
     disk_->size_ = std::max(disk_->size_, size);
     co_return Status();
@@ -78,11 +103,12 @@ class SimDisk::Device final : public BlockDevice {
 
  private:
   bool alive() const { return disk_->attached_ && disk_->life_ == life_; }
-  runtime::SleepAwaiter pause(Duration latency) const { return sleep_for(*runtime_, latency); }
+  bool hangs() const { return alive() && disk_->stalled_; }
+  runtime::SleepAwaiter pause(Duration latency) const { return sleep_for(runtime(), latency); }
 
   SimDisk* disk_;
-  runtime::Runtime* runtime_;
   std::uint64_t life_;
+  runtime::Signal changed_;
   bool fenced_ = false;
 };
 
@@ -90,14 +116,23 @@ SimDisk::SimDisk(Options options) : options_(options) {}
 SimDisk::~SimDisk() = default;
 
 std::unique_ptr<BlockDevice> SimDisk::attach(runtime::Runtime& runtime) {
+  if (device_ != nullptr) device_->wake();
   ++life_;
   attached_ = true;
-  return std::make_unique<Device>(this, &runtime, life_);
+  auto device = std::make_unique<Device>(this, &runtime, life_);
+  device_ = device.get();
+  return device;
 }
 
 void SimDisk::detach() {
   attached_ = false;
   crash_at_.reset();
+  if (device_ != nullptr) device_->wake();
+}
+
+void SimDisk::stall(bool on) {
+  stalled_ = on;
+  if (!on && device_ != nullptr) device_->wake();
 }
 
 bool SimDisk::count_operation() {
@@ -119,11 +154,17 @@ void SimDisk::crash_at(std::uint64_t n, std::uint64_t seed) {
 
 void SimDisk::crash(std::uint64_t seed) {
   Prng prng(seed);
-  // Some crashes keep nearly all, some nearly nothing, most a mixture.
-  const std::uint64_t keep_per_mille =
-      std::array<std::uint64_t, 4>{0, 300, 700, 1000}[prng.below(4)];
-  for (Unflushed& write : unflushed_) {
-    if (prng.chance(keep_per_mille)) durable_[write.block] = std::move(write.bytes);
+  const std::uint64_t keep = keep_per_mille(&prng);
+  for (const Unflushed& write : unflushed_) {
+    for (std::uint64_t i = 0; i < write.count(); ++i) {
+      const std::byte* const bytes = write.bytes.data() + i * kBlockBytes;
+      const bool kept = prng.chance(keep);
+      if (options_.tear_sectors && prng.chance(200)) {
+        keep_torn(write.first + i, bytes, &prng);
+      } else if (kept) {
+        keep_block(write.first + i, bytes);
+      }
+    }
   }
   unflushed_.clear();
   detach();
@@ -152,11 +193,22 @@ bool SimDisk::rot_byte(DiskOffset offset, std::size_t byte) {
   return flip(offset.raw() / kBlockBytes, byte, std::byte{1});
 }
 
+std::optional<DiskOffset> SimDisk::rot_somewhere(std::uint64_t seed, DiskOffset from) {
+  const auto first = durable_.lower_bound(div_ceil(from.raw(), kBlockBytes));
+  const auto count = static_cast<std::uint64_t>(std::distance(first, durable_.end()));
+  if (count == 0) return std::nullopt;
+  Prng prng(seed);
+  const auto at = std::next(first, static_cast<std::ptrdiff_t>(prng.below(count)));
+  const DiskOffset block(at->first * kBlockBytes);
+  CHECK(rot(block, prng.next()));
+  return block;
+}
+
 bool SimDisk::flip(std::uint64_t block, std::size_t byte, std::byte bits) {
   bool found = false;
   for (Unflushed& write : unflushed_) {
-    if (write.block != block) continue;
-    (*write.bytes)[byte] ^= bits;
+    if (block < write.first || block >= write.first + write.count()) continue;
+    write.bytes.data()[(block - write.first) * kBlockBytes + byte] ^= bits;
     found = true;
   }
   const auto it = durable_.find(block);
@@ -166,41 +218,77 @@ bool SimDisk::flip(std::uint64_t block, std::size_t byte, std::byte bits) {
 }
 
 std::uint64_t SimDisk::add_write(std::uint64_t block, const std::vector<Bytes>& parts) {
-  const std::uint64_t id = next_id_++;
+  Unflushed write{next_id_++, block, false, Buffer::allocate(total_bytes(parts))};
+  std::byte* to = write.bytes.data();
   for (const Bytes& part : parts) {
-    for (std::size_t at = 0; at < part.size(); at += kBlockBytes) {
-      auto bytes = std::make_unique<Block>();
-      std::memcpy(bytes->data(), part.data() + at, kBlockBytes);
-      unflushed_.push_back({id, block++, false, std::move(bytes)});
-    }
+    if (!part.empty()) std::memcpy(to, part.data(), part.size());
+    to += part.size();
   }
-  return id;
+  unflushed_.push_back(std::move(write));
+  return unflushed_.back().id;
 }
 
 void SimDisk::end_write(std::uint64_t id) {
-  for (Unflushed& write : unflushed_) {
-    if (write.id == id) write.ended = true;
-  }
+  // Ids ascend; absent when a flush of a kill's next life took it.
+  const auto it = std::ranges::lower_bound(unflushed_, id, {}, &Unflushed::id);
+  if (it != unflushed_.end() && it->id == id) it->ended = true;
 }
 
 std::set<std::uint64_t> SimDisk::ended_writes() const {
   std::set<std::uint64_t> ids;
   for (const Unflushed& write : unflushed_) {
-    if (write.ended) ids.insert(write.id);
+    if (write.ended) ids.insert(ids.end(), write.id);
   }
   return ids;
 }
 
-void SimDisk::make_durable(const std::set<std::uint64_t>& ids) {
-  for (Unflushed& write : unflushed_) {
-    if (ids.contains(write.id)) durable_[write.block] = std::move(write.bytes);
+void SimDisk::make_durable(const std::set<std::uint64_t>& ids,
+                           std::optional<std::uint64_t> lossy_seed) {
+  Prng prng(lossy_seed.value_or(0));
+  const std::uint64_t keep = lossy_seed.has_value() ? keep_per_mille(&prng) : 1000;
+  for (const Unflushed& write : unflushed_) {
+    if (!ids.contains(write.id)) continue;
+    for (std::uint64_t i = 0; i < write.count(); ++i) {
+      if (prng.chance(keep)) keep_block(write.first + i, write.bytes.data() + i * kBlockBytes);
+    }
   }
-  std::erase_if(unflushed_, [](const Unflushed& write) { return write.bytes == nullptr; });
+  std::erase_if(unflushed_, [&ids](const Unflushed& write) { return ids.contains(write.id); });
 }
 
-void SimDisk::read(std::uint64_t block, MutableBytes into) const {
-  const std::uint64_t first = block;
+// Half of the blocks are zeros from now on, also after a crash; the others stay as they were.
+void SimDisk::discard(std::uint64_t begin, std::uint64_t end) {
+  Prng prng(++discards_);
+  for (std::uint64_t block = begin; block < end; ++block) {
+    if (prng.chance(500)) continue;
+    durable_.erase(block);
+    for (Unflushed& write : unflushed_) {
+      if (block < write.first || block >= write.first + write.count()) continue;
+      std::memset(write.bytes.data() + (block - write.first) * kBlockBytes, 0, kBlockBytes);
+    }
+  }
+}
+
+SimDisk::Block& SimDisk::durable_block(std::uint64_t block) {
+  std::unique_ptr<Block>& slot = durable_[block];
+  if (slot == nullptr) slot = std::make_unique<Block>();
+  return *slot;
+}
+
+void SimDisk::keep_block(std::uint64_t block, const std::byte* bytes) {
+  std::memcpy(durable_block(block).data(), bytes, kBlockBytes);
+  bad_.erase(block);
+}
+
+void SimDisk::keep_torn(std::uint64_t block, const std::byte* bytes, Prng* prng) {
+  Block& durable = durable_block(block);
+  for (std::size_t at = 0; at < kBlockBytes; at += kSectorBytes) {
+    if (prng->chance(500)) std::memcpy(durable.data() + at, bytes + at, kSectorBytes);
+  }
+}
+
+Status SimDisk::read(std::uint64_t first, MutableBytes into) const {
   const std::uint64_t count = into.size() / kBlockBytes;
+  std::set<std::uint64_t> failed(bad_.lower_bound(first), bad_.lower_bound(first + count));
   for (std::uint64_t i = 0; i < count; ++i) {
     std::byte* to = into.data() + i * kBlockBytes;
     const auto it = durable_.find(first + i);
@@ -211,10 +299,16 @@ void SimDisk::read(std::uint64_t block, MutableBytes into) const {
     }
   }
   for (const Unflushed& write : unflushed_) {
-    if (write.block < first || write.block >= first + count) continue;
-    std::memcpy(into.data() + (write.block - first) * kBlockBytes, write.bytes->data(),
-                kBlockBytes);
+    const std::uint64_t begin = std::max(first, write.first);
+    const std::uint64_t end = std::min(first + count, write.first + write.count());
+    if (begin >= end) continue;
+    std::memcpy(into.data() + (begin - first) * kBlockBytes,
+                write.bytes.data() + (begin - write.first) * kBlockBytes,
+                (end - begin) * kBlockBytes);
+    failed.erase(failed.lower_bound(begin), failed.lower_bound(end));
   }
+  if (!failed.empty()) return fail(injected("read: a bad sector"));
+  return {};
 }
 
 }  // namespace cairn::chunkserver::io

@@ -1,10 +1,10 @@
-// UringDevice: BlockDevice over io_uring. One ring for one loop; what a turn of the loop asks for
-// is submitted together at its end; completions arrive through an eventfd that the io_context
-// awaits.
+// UringDevice: BlockDevice over io_uring.
 //
-// Owns:     the file, the ring, one helper thread for calls the ring of this kernel does not take
-//           (grow).
+// Owns:     the file, the ring, one helper thread for calls that the ring would pass to a thread
+//           anyway (grow, discard).
 #pragma once
+
+#include <sys/uio.h>
 
 #include <memory>
 
@@ -15,6 +15,8 @@
 #include "common/runtime/semaphore.h"
 
 namespace cairn::chunkserver::io {
+
+class UringRing;
 
 class UringDevice final : public BlockDevice {
  public:
@@ -29,18 +31,21 @@ class UringDevice final : public BlockDevice {
   Task<Status> read(DiskOffset offset, MutableBytes into) override;
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;
   Task<Status> flush() override;
+  Task<Status> write_durably(std::vector<DeviceWrite> writes) override;
   Task<Status> discard(DiskOffset offset, ByteCount length) override;
   Task<Status> grow(ByteCount size) override;
   std::string engine() const override { return "io_uring"; }
 
  private:
-  class Ring;
-  UringDevice(runtime::AsioRuntime& runtime, DeviceFile file, std::shared_ptr<Ring> ring);
+  UringDevice(runtime::AsioRuntime& runtime, DeviceFile file, std::shared_ptr<UringRing> ring);
+  // The rest of a write, from `first` on.
+  Task<Status> write_parts(ByteCount at, std::vector<iovec> parts, std::size_t first);
+  Task<Status> sync_data();
+  Status write_failed(const char* doing, int number);
 
   DeviceFile file_;
-  runtime::AsioRuntime& runtime_;
   runtime::Semaphore slots_;
-  std::shared_ptr<Ring> ring_;
+  std::shared_ptr<UringRing> ring_;
   bool fenced_ = false;
   Offload offload_;
 };

@@ -1,23 +1,33 @@
 // Journal: group commit. While one batch is on its way to the disk the next one collects; a batch
-// is the data writes of its ops and the journal blocks, then one flush for all of them.
+// is one write of records and journaled blocks to the ring, the direct blocks of its records when
+// the ring shares their device, then one flush for all of them. docs/protocols/chunk-store.md.
 //
-// Owns:     the ring of the data file, the queue, the commit task.
+// Owns:     the queue, the commit task, what of the ring is in use.
 // Promises: records are written, made durable, applied and answered in the order of submit();
-//           `apply` runs once for each batch, when it is durable and before anyone is told. After a
-//           failed write, flush or apply nothing is written any more and everything ends with that
-//           error.
-// Requires: the loop thread; data lies in fresh space; stop() before it dies. Whoever submits
-//           bounds the bytes in flight.
-// Limits:   kBatchOpsMax ops, kBatchDataMax bytes and a quarter of the ring for a batch.
-// Errors:   kDiskFailed, those of `apply`.
+//           `apply` runs once for each batch, when it is durable and before anyone is told, never
+//           two at a time. After a failed write, flush or apply, or abort(), nothing is written any
+//           more and everything ends with that error at once, also what hangs in the device: its
+//           memory stays until the device lets go.
+//           stop() always ends: in order when nothing failed. After a failure it gives a write that
+//           is in the device kStopGrace to come back (and waits for an `apply` under way); if it
+//           does not, hangs() is true from then on.
+// Requires: the loop thread; direct blocks lie in fresh space; stop() before it dies. Whoever
+//           submits bounds the bytes in flight. When hangs() is true after stop(), `data`, the ring
+//           and the runtime must live until the device lets go: to the end of the process.
+// Limits:   kBatchOpsMax ops, kBatchDataMax bytes, kBatchBlocksMax blocks and a quarter of the ring
+//           for a batch; a record that alone is more goes alone.
+// Errors:   kDiskFailed, kJournalFailed, those of `apply`; kNoSpace: the record does not fit into
+//           the whole ring (only that record fails).
 #pragma once
 
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "chunkserver/io/block_device.h"
 #include "chunkserver/store/ring.h"
+#include "chunkserver/store/ring_device.h"
 #include "common/base/time.h"
 #include "common/runtime/completion.h"
 #include "common/runtime/semaphore.h"
@@ -28,19 +38,23 @@ namespace cairn::chunkserver::store {
 inline constexpr std::size_t kBatchOpsMax = 1024;
 inline constexpr ByteCount kBatchDataMax = 32_MiB;
 
-struct JournalGeometry {
-  std::uint64_t salt = 0;
-  std::uint64_t first_block = 0;  // of the ring, on the disk
-  std::uint64_t blocks = 0;
+// A batch that is durable.
+struct CommittedBatch {
+  std::vector<const Record*> records;
+  std::vector<const Buffer*> bodies;  // beside records: the blocks of each, maybe empty
+  JournalPosition position;
+  std::uint64_t first_data_block = 0;  // of the ring: where its journaled blocks begin
 };
 
 class Journal {
  public:
-  using Records = std::vector<const Record*>;
   struct Hooks {
-    std::function<Status(const Records& records, const JournalPosition& position)> apply;
+    bool ack_before_flush = false;  // Sabotage
+    std::function<Task<Status>(const CommittedBatch* batch)> apply;
     // The ring is full or half full: a checkpoint should release() something.
     std::function<void()> on_pressure;
+    // A record that no batch of this ring can hold; its caller hears kNoSpace.
+    std::function<void(const Record& record)> on_refused;
     // Once, at the first failure.
     std::function<void(const Error& error)> on_failure;
   };
@@ -50,63 +64,93 @@ class Journal {
             // kSoonDelay
   };
   static constexpr Duration kSoonDelay = 20ms;
+  static constexpr Duration kStopGrace = 1s;
 
-  Journal(runtime::Runtime& runtime, io::BlockDevice& device, JournalGeometry geometry,
-          JournalPosition position, Hooks hooks);
+  // `data`: where direct blocks go. `ring` and `data` outlive it. `position`: the last batch there
+  // is; `live`: what is not released, up to `position`.
+  Journal(runtime::Runtime& runtime, io::BlockDevice& data, RingDevice& ring,
+          JournalPosition position, std::vector<RingUsage::Live> live, Hooks hooks);
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
   void start();
-  // Writes what is queued, then ends.
+  // Writes what is queued, then ends; a pause ends with it.
   Task<void> stop();
 
-  // Takes its place in the order now. `data` holds the blocks of a PrepareRecord, else it is empty.
-  runtime::Completion<Status> submit(Record record, Buffer data, Urgency urgency);
-  // The index has everything up to `sequence`, durably.
+  // Takes its place in the order now. `body` holds the blocks of a record that brings some, those
+  // of a direct one only if they are not at home durably already (when the ring has a device of its
+  // own that must be done before: the journal would do it with one more flush).
+  runtime::Completion<Status> submit(Record record, Buffer body, Urgency urgency);
+  // The table has everything up to `sequence`, durably, and nothing up to it is only here.
   void release(std::uint64_t sequence);
 
-  // Nothing more is written: the index or something else under the store failed.
+  // Resumes when no batch is under way; no further one is begun until resume(). submit() goes on to
+  // queue.
+  Task<void> pause();
+  // Resumes with another ring, empty; the sequence and the chain go on. Requires: paused,
+  // everything released.
+  void resume_with(RingDevice& ring);
+  void resume();
+
+  // Nothing more is written: the table or something else under the store failed.
   void abort(Error error);
 
+  // The next batch waits for room in the ring.
+  bool full() const { return full_; }
   bool busy() const { return committing_ || !queue_.empty(); }
-  std::uint64_t used_blocks() const { return ring_.used(); }
-  std::uint64_t blocks() const { return ring_.blocks(); }
+  // A write did not come back from the device before stop() ended.
+  bool hangs() const { return hanging_; }
+  const JournalPosition& position() const { return position_; }
+  // Position of a batch that was not released. nullopt: released, or not durable yet.
+  std::optional<JournalPosition> position_of(std::uint64_t sequence) const;
+  std::uint64_t used_blocks() const { return usage_.used(); }
+  std::uint64_t blocks() const { return usage_.blocks(); }
   const std::optional<Error>& failure() const { return failure_; }
 
  private:
   struct Entry {
     Record record;
-    Buffer data;
+    Buffer body;
     runtime::Completion<Status> done;
   };
-  struct DataWrite {
-    DiskOffset offset;
-    std::vector<Bytes> parts;
+  struct Flight;
+  struct Plan {
+    std::size_t entries = 0;
+    std::uint64_t blocks = 0;
   };
 
   Task<void> run();
   bool due() const;
-  std::deque<Entry> take_batch();
-  Task<void> commit(std::deque<Entry> batch);
-  Task<Status> write_batch(const std::deque<Entry>* batch, const Records* records);
-  static std::vector<DataWrite> data_writes(const std::deque<Entry>& batch);
-  static Task<void> write_one(io::BlockDevice* device, DataWrite write, Status* first_error);
+  // The next batch: so many from the front of the queue.
+  Plan plan() const;
+  // Takes it and its place in the ring; nullptr when there is no room.
+  std::shared_ptr<Flight> take_batch();
+  void refuse_giants();
+  void after_take();
+  Task<void> commit(std::shared_ptr<Flight> flight);
+  void prepare_writes(Flight& flight);
+  static Task<void> write(std::shared_ptr<Flight> flight, runtime::Runtime* runtime,
+                          io::BlockDevice* data, RingDevice* ring, bool flush);
   void fail_with(Error error);
 
   runtime::Runtime& runtime_;
-  io::BlockDevice& device_;
-  JournalGeometry geometry_;
+  io::BlockDevice& data_;
+  RingDevice* ring_;
   JournalPosition position_;
   Hooks hooks_;
-  JournalRing ring_;
+  RingUsage usage_;
   std::deque<Entry> queue_;
   std::size_t urgent_ = 0;  // in the queue
   bool soon_passed_ = false;
   runtime::TimerId soon_timer_ = 0;
+  bool full_ = false;  // there was no room for the next batch; until a release
   bool committing_ = false;
+  bool paused_ = false;
   bool stopping_ = false;
+  bool hanging_ = false;
   std::optional<Error> failure_;
+  std::shared_ptr<Flight> flight_;  // of the batch under way; after a failure of the one that hangs
   runtime::Signal changed_;
   runtime::TaskGroup group_;
 };

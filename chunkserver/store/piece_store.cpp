@@ -11,22 +11,41 @@ namespace {
 
 constexpr std::size_t kTombstonesMax = 65536;
 
+RecoveryOptions recovery_options(const StoreOptions& options) {
+  RecoveryOptions recovery;
+  recovery.ring.blocks =
+      std::clamp(options.journal_bytes / kBlockBytes, kRingBlocksMin, kRingBlocksMax);
+  recovery.ring.directory = options.journal_directory;
+  recovery.ring.journal = options.journal;
+  recovery.open_ring = options.open_ring;
+  recovery.remove_ring = options.remove_ring;
+  recovery.table.cache_bytes = options.cache_bytes;
+  recovery.table.offload = options.offload;
+  recovery.keep_bytes = options.keep_bytes;
+  recovery.sabotage = options.sabotage;
+  return recovery;
+}
+
 }  // namespace
 
 Task<Result<std::unique_ptr<PieceStore>>> PieceStore::open(runtime::Runtime* runtime,
                                                            io::BlockDevice* device, kv::Kv* kv,
                                                            observe::Log* log,
                                                            StoreOptions options) {
-  const std::uint64_t journal_blocks =
-      std::clamp(options.journal_bytes / kBlockBytes, kJournalBlocksMin, kJournalBlocksMax);
-  CO_TRY(RecoveredStore recovered, co_await recover(runtime, device, kv, journal_blocks));
+  RecoveryOptions recovery = recovery_options(options);
+  CO_TRY(RecoveredStore recovered, co_await recover(runtime, device, kv, std::move(recovery)));
   if (recovered.batches != 0) {
     log->info("recovery: {} journal batches replayed, {} unfinished ops dropped", recovered.batches,
               recovered.dropped);
   }
+  if (recovered.left_over.has_value()) {
+    log->warning("the journal before the last move is left over: {}",
+                 recovered.left_over->to_string());
+  }
   std::unique_ptr<PieceStore> store(
       new PieceStore(*runtime, *device, *kv, *log, std::move(options), std::move(recovered)));
   store->journal_->start();
+  store->group_.spawn(store->run_upkeep());
   co_return std::move(store);
 }
 
@@ -37,26 +56,34 @@ PieceStore::PieceStore(runtime::Runtime& runtime, io::BlockDevice& device, kv::K
       kv_(kv),
       log_(log),
       options_(std::move(options)),
-      recovered_(std::move(recovered)),
-      space_(std::move(recovered_.space)),
-      counters_(recovered_.counters),
-      applied_sequence_(recovered_.position.sequence),
+      superblock_(std::move(recovered.superblock)),
+      ring_(std::move(recovered.ring)),
+      table_(std::move(recovered.table)),
+      homes_(std::move(recovered.homes)),
+      space_(std::move(recovered.space)),
+      homer_(runtime, device, homes_, gate_),
+      data_flush_(runtime, device),
+      applied_(recovered.applied),
+      tail_(recovered.tail),
+      last_batch_(runtime.now()),
+      last_checkpoint_(runtime.now()),
       write_budget_(runtime, options_.write_budget),
       read_budget_(runtime, options_.read_budget),
       grow_mutex_(runtime),
       checkpoint_mutex_(runtime),
+      homing_mutex_(runtime),
       progress_(runtime),
       group_(runtime) {
   Journal::Hooks hooks;
-  hooks.apply = [this](const Journal::Records& records, const JournalPosition& position) {
-    return apply(records, position);
-  };
+  hooks.ack_before_flush = options_.sabotage.ack_before_flush;
+  hooks.apply = [this](const CommittedBatch* batch) { return apply(batch); };
   hooks.on_pressure = [this] {
-    if (std::exchange(checkpoint_queued_, true)) return;
-    group_.spawn(checkpoint_in_background());
+    pressure_ = true;
+    wake_upkeep();
   };
-  hooks.on_failure = [this](const Error& error) { fence_store(error); };
-  journal_ = std::make_unique<Journal>(runtime, device, recovered_.journal, recovered_.position,
+  hooks.on_refused = [this](const Record& record) { withdraw(record); };
+  hooks.on_failure = [this](const Error& error) { fence(error); };
+  journal_ = std::make_unique<Journal>(runtime, device, *ring_, applied_, std::move(recovered.live),
                                        std::move(hooks));
 }
 
@@ -68,25 +95,34 @@ Status PieceStore::usable() const {
   return {};
 }
 
-Result<FenceState> PieceStore::fence_of(PieceId piece) const {
-  const auto it = staged_.find(piece);
-  if (it != staged_.end()) return it->second.fence;
-  TRY(const std::optional<PieceRow> row, load_piece(kv_, piece));
-  return row.has_value() ? row->fence : FenceState();
+Task<Status> PieceStore::load(PieceId piece, std::vector<BlockRange> ranges) {
+  if (table_->has(piece, ranges)) co_return Status();
+  Status loaded = co_await table_->load(piece, std::move(ranges));
+  if (!loaded.has_value()) fence(loaded.error());
+  // Deltas that were decided in an earlier life wait for nobody else.
+  if (loaded.has_value()) fold_soon(piece);
+  co_return loaded;
 }
 
-runtime::Completion<Status> PieceStore::submit(Record record, Buffer data, Journal::Urgency urgency,
+Result<FenceState> PieceStore::fence_of(PieceId piece) {
+  const auto it = staged_.find(piece);
+  if (it != staged_.end()) return it->second.fence;
+  TRY(const PieceRow* const row, table_->piece(piece));
+  return row != nullptr ? row->fence : FenceState();
+}
+
+runtime::Completion<Status> PieceStore::submit(Record record, Buffer body, Journal::Urgency urgency,
                                                FenceState after) {
   const PieceId piece = piece_of(record);
   Staged& staged = staged_[piece];
   staged.fence = after;
   ++staged.records;
   if (const auto* prepare = std::get_if<PrepareRecord>(&record)) {
-    staged.ops.emplace(prepare->op,
-                       content_digest(prepare->writes, prepare->zeroes, prepare->crcs));
+    staged.ops.emplace(prepare->op, content_digest(prepare->writes, prepare->zeroes,
+                                                   prepare->deltas, prepare->payload.crcs));
   }
-  if (std::holds_alternative<RemoveRecord>(record)) staged.removed = true;
-  return journal_->submit(std::move(record), std::move(data), urgency);
+  if (std::holds_alternative<RemoveRecord>(record)) ++staged.removals;
+  return journal_->submit(std::move(record), std::move(body), urgency);
 }
 
 void PieceStore::unstage(const Record& record) {
@@ -94,32 +130,121 @@ void PieceStore::unstage(const Record& record) {
   CHECK(it != staged_.end());
   CHECK_GT(it->second.records, std::size_t{0});
   if (const auto* prepare = std::get_if<PrepareRecord>(&record)) it->second.ops.erase(prepare->op);
+  if (std::holds_alternative<RemoveRecord>(record)) --it->second.removals;
   if (--it->second.records == 0) staged_.erase(it);
 }
 
-Status PieceStore::apply(const Journal::Records& records, const JournalPosition& position) {
-  if (failure_.has_value()) return fail(*failure_);
-  PieceIndex index(kv_);
-  Status status;
-  for (const Record* record : records) {
-    status = index.apply(*record);
-    if (!status.has_value()) break;
-  }
-  Result<PieceIndex::Change> change = PieceIndex::Change();
-  if (status.has_value()) change = index.take(position);
-  if (status.has_value() && !change.has_value()) status = fail(change.error());
-  if (status.has_value()) status = kv_.write(change->batch);
-  if (!status.has_value()) {
-    fence_store(status.error());
-    return status;
-  }
-  counters_ = change->counters;
-  applied_sequence_ = position.sequence;
-  for (const Record* record : records) unstage(*record);
-  gate_.hold(std::move(change->freed));
-  static_cast<void>(release_freed());
+void PieceStore::withdraw(const Record& record) {
+  unstage(record);
+  const Payload* const payload = payload_of(record);
+  if (payload != nullptr) give_back(payload->extents);
   progress_.notify_all();
+}
+
+Task<Status> PieceStore::apply(const CommittedBatch* batch) {
+  if (failure_.has_value()) co_return fail(*failure_);
+  Status status = co_await table_->load_for(batch->records);
+  // Nothing is suspended from here on: what was loaded is still there.
+  if (status.has_value() && failure_.has_value()) status = fail(*failure_);
+  if (status.has_value()) status = apply_rows(*batch);
+  if (!status.has_value()) {
+    fence(status.error());
+    co_return status;
+  }
+  applied_ = batch->position;
+  last_batch_ = runtime_.now();
+  for (const Record* record : batch->records) {
+    unstage(*record);
+    fold_soon(piece_of(*record));
+  }
+  static_cast<void>(release_freed());
+  table_->trim();
+  progress_.notify_all();
+  wake_upkeep();
+  co_return Status();
+}
+
+Status PieceStore::apply_rows(const CommittedBatch& batch) {
+  PieceIndex index(*table_, options_.sabotage.stale_zeroes);
+  for (const Record* record : batch.records) {
+    TRY_VOID(index.apply(*record));
+  }
+  place_blocks(batch);
+  // After that: a block that this very batch brought may be dead already.
+  free_blocks(batch, index.take_freed());
   return {};
+}
+
+void PieceStore::place_blocks(const CommittedBatch& batch) {
+  homes_.begin_batch(batch.position.sequence);
+  std::uint64_t ring_block = batch.first_data_block;
+  bool journaled = false;
+  for (std::size_t i = 0; i < batch.records.size(); ++i) {
+    const Payload* const payload = payload_of(*batch.records[i]);
+    if (payload == nullptr || !payload->journaled) continue;
+    journaled = true;
+    std::size_t at = 0;
+    for (const Extent& extent : payload->extents) {
+      for (std::uint64_t home = extent.first; home < extent.end(); ++home, ++at, ++ring_block) {
+        homes_.add(home, {ring_block, payload->crcs[at],
+                          batch.bodies[i]->slice(at * kBlockBytes, kBlockBytes)});
+      }
+    }
+  }
+  if (journaled) batch_times_.emplace_back(batch.position.sequence, runtime_.now());
+}
+
+namespace {
+
+// The blocks that the records of a batch brought straight home, sorted.
+std::vector<Extent> direct_homes(const CommittedBatch& batch) {
+  std::vector<Extent> homes;
+  for (const Record* const record : batch.records) {
+    const Payload* const payload = payload_of(*record);
+    if (payload == nullptr || payload->journaled) continue;
+    homes.insert(homes.end(), payload->extents.begin(), payload->extents.end());
+  }
+  std::sort(homes.begin(), homes.end(),
+            [](const Extent& a, const Extent& b) { return a.first < b.first; });
+  return homes;
+}
+
+bool touches(const std::vector<Extent>& sorted, const Extent& extent) {
+  const auto at =
+      std::upper_bound(sorted.begin(), sorted.end(), extent.first,
+                       [](std::uint64_t first, const Extent& e) { return first < e.end(); });
+  return at != sorted.end() && at->first < extent.end();
+}
+
+}  // namespace
+
+// A start checks the direct blocks of the last batch against their CRCs. A block that this batch both
+// brought and freed must not be written over before a later batch is durable, or that check would
+// take a record for unfinished whose consequences stand.
+void PieceStore::free_blocks(const CommittedBatch& batch, std::vector<Extent> freed) {
+  gate_.hold(std::exchange(withheld_, {}));
+  const std::vector<Extent> brought = direct_homes(batch);
+  if (!brought.empty()) {
+    const auto reusable = std::partition(freed.begin(), freed.end(), [&](const Extent& extent) {
+      return !touches(brought, extent);
+    });
+    withheld_.assign(reusable, freed.end());
+    freed.erase(reusable, freed.end());
+  }
+  for (const Extent& extent : withheld_) {
+    homes_.forget(extent);
+    damaged_.erase(damaged_.lower_bound(extent.first), damaged_.lower_bound(extent.end()));
+  }
+  for (const Extent& extent : freed) {
+    if (!options_.sabotage.skip_forget) homes_.forget(extent);
+    damaged_.erase(damaged_.lower_bound(extent.first), damaged_.lower_bound(extent.end()));
+  }
+  if (options_.sabotage.double_free) gate_.hold(freed);
+  if (options_.sabotage.reuse_while_read) {
+    give_back(freed);
+    return;
+  }
+  gate_.hold(std::move(freed));
 }
 
 bool PieceStore::release_freed() {
@@ -131,21 +256,18 @@ bool PieceStore::release_freed() {
   return !extents.empty();
 }
 
-void PieceStore::fence_store(const Error& error) {
+void PieceStore::fence(const Error& error) {
   if (failure_.has_value()) return;
   failure_ = error;
   log_.error("the store is fenced: {}", error.to_string());
   journal_->abort(error);
+  data_flush_.abort(error);
   progress_.notify_all();
-}
-
-std::uint64_t PieceStore::limit_blocks() const {
-  const ByteCount device = device_.size_limit();
-  const ByteCount limit = options_.size_bytes == 0 ? device : std::min(device, options_.size_bytes);
-  return std::max(limit / kBlockBytes, space_.end());
+  wake_upkeep();
 }
 
 Task<Status> PieceStore::settle(PieceId piece, OpId below) {
+  CO_TRY_VOID(co_await load(piece, {}));
   CO_TRY_VOID(usable());
   CO_TRY(const FenceState fence, fence_of(piece));
   CO_TRY(const bool news, check_settle(fence, below));
@@ -158,6 +280,7 @@ Task<Status> PieceStore::settle(PieceId piece, OpId below) {
 }
 
 Task<Result<SealAnswer>> PieceStore::seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch) {
+  CO_TRY_VOID(co_await load(piece, {}));
   CO_TRY_VOID(usable());
   CO_TRY(const FenceState fence, fence_of(piece));
   CO_TRY(const bool news, check_seal(fence, version, epoch));
@@ -169,12 +292,16 @@ Task<Result<SealAnswer>> PieceStore::seal(PieceId piece, ChunkVersion version, L
   }
   // A seal that is repeated while the first is under way answers what is durable, too.
   while (staged_.contains(piece) && !failure_.has_value()) co_await progress_.wait();
+  CO_TRY_VOID(co_await load(piece, {}));
   if (failure_.has_value()) co_return fail(*failure_);
-  CO_TRY(const std::optional<PieceRow> row, load_piece(kv_, piece));
-  if (!row.has_value()) co_return fail(Code::kPieceMissing, "the piece was removed");
+  CO_TRY(const PieceRow* const row, table_->piece(piece));
+  if (row == nullptr) co_return fail(Code::kPieceMissing, "the piece was removed");
   SealAnswer answer;
   answer.settled = row->fence.settled;
-  for (const PendingOp& op : row->pending) answer.undecided.push_back({op.op, op.participants});
+  for (const PendingOp& op : row->pending) {
+    // A decided one only waits for its fold; a forwarded one is listed below.
+    if (!op.decided) answer.undecided.push_back({op.op, op.participants});
+  }
   for (const ForwardedOp& op : row->forwarded) {
     answer.undecided.push_back({op.op, op.participants, true});
   }
@@ -185,6 +312,7 @@ Task<Result<SealAnswer>> PieceStore::seal(PieceId piece, ChunkVersion version, L
 
 Task<Status> PieceStore::resolve(PieceId piece, ChunkVersion version, LeaseEpoch epoch,
                                  std::vector<OpId> forward) {
+  CO_TRY_VOID(co_await load(piece, {}));
   CO_TRY_VOID(usable());
   CO_TRY(const FenceState fence, fence_of(piece));
   CO_TRY_VOID(check_resolve(fence, version, epoch));
@@ -196,6 +324,7 @@ Task<Status> PieceStore::resolve(PieceId piece, ChunkVersion version, LeaseEpoch
 }
 
 Task<Status> PieceStore::remove(PieceId piece) {
+  CO_TRY_VOID(co_await load(piece, {}));
   CO_TRY_VOID(usable());
   CO_TRY(const FenceState fence, fence_of(piece));
   if (!fence.exists) {
@@ -214,51 +343,43 @@ Task<Status> PieceStore::remove(PieceId piece) {
   co_return co_await done.wait();
 }
 
-Result<PieceStatusAnswer> PieceStore::status(PieceId piece) const {
-  TRY(const std::optional<PieceRow> row, load_piece(kv_, piece));
-  if (!row.has_value()) return fail(Code::kPieceMissing, "there is no such piece here");
-  return PieceStatusAnswer{row->fence.version, row->fence.epoch, row->blocks,
-                           static_cast<std::uint32_t>(row->pending.size())};
+Task<Result<PieceStatusAnswer>> PieceStore::status(PieceId piece) {
+  CO_TRY_VOID(co_await load(piece, {}));
+  CO_TRY_VOID(usable());
+  CO_TRY(const PieceRow* const row, table_->piece(piece));
+  if (row == nullptr) co_return fail(Code::kPieceMissing, "there is no such piece here");
+  const auto undecided = std::count_if(row->pending.begin(), row->pending.end(),
+                                       [](const PendingOp& op) { return !op.decided; });
+  co_return PieceStatusAnswer{row->fence.version, row->fence.epoch, row->blocks,
+                              static_cast<std::uint32_t>(undecided)};
 }
 
 StoreStatistics PieceStore::statistics() const {
   const std::uint64_t limit = limit_blocks();
+  const Counters& counters = table_->counters();
   StoreStatistics statistics;
   statistics.space_bytes = device_.space();
   if (options_.size_bytes != 0) {
     statistics.space_bytes = std::min(statistics.space_bytes, options_.size_bytes);
   }
-  statistics.free_bytes = (limit - space_.end() + space_.free_blocks()) * kBlockBytes;
-  statistics.pieces = counters_.pieces;
-  statistics.used_bytes = counters_.used_blocks * kBlockBytes;
+  const std::uint64_t free_blocks = limit - space_.end() + space_.free_blocks();
+  statistics.free_bytes =
+      (free_blocks - std::min(free_blocks, kUpkeepReserveBlocks)) * kBlockBytes;
+  statistics.pieces = counters.pieces;
+  statistics.used_bytes = counters.used_blocks * kBlockBytes;
   statistics.checksum_errors = checksum_errors_;
-  statistics.journal_blocks_used = journal_->used_blocks();
+  statistics.read_errors = read_errors_;
+  statistics.damaged_blocks = damaged_.size();
+  statistics.healed_blocks = healed_blocks_;
+  statistics.rmw = rmw_;
+  statistics.jrmw = jrmw_;
+  statistics.journal = superblock_.ring.journal;
+  statistics.journal_directory = superblock_.ring.directory;
+  statistics.journal_bytes = journal_->blocks() * kBlockBytes;
+  statistics.journal_used_bytes = journal_->used_blocks() * kBlockBytes;
+  statistics.journal_backlog_bytes = homes_.homeless() * kBlockBytes;
+  statistics.clean = is_clean();
   return statistics;
-}
-
-Task<Status> PieceStore::checkpoint() {
-  const runtime::Semaphore::Permit guard = co_await checkpoint_mutex_.lock();
-  if (failure_.has_value()) co_return fail(*failure_);
-  const std::uint64_t sequence = applied_sequence_;
-  Status status;
-  if (options_.offload) {
-    std::move_only_function<Status()> job = [kv = &kv_] { return kv->flush(); };
-    status = co_await options_.offload(std::move(job));
-  } else {
-    status = kv_.flush();
-  }
-  if (!status.has_value()) {
-    fence_store(status.error());
-    co_return status;
-  }
-  journal_->release(sequence);
-  co_return Status();
-}
-
-Task<void> PieceStore::checkpoint_in_background() {
-  const Status status = co_await checkpoint();
-  ignore(status, "a failed checkpoint has fenced the store");
-  checkpoint_queued_ = false;
 }
 
 Task<void> PieceStore::quiesce() {
@@ -268,8 +389,18 @@ Task<void> PieceStore::quiesce() {
 Task<Status> PieceStore::close() {
   closing_ = true;
   progress_.notify_all();
+  // A ring on its way is let arrive: the journal cannot end while it is paused for that.
+  while (switching_ && !failure_.has_value()) co_await progress_.wait();
+  // The upkeep goes on till then: what is queued may wait for room in the ring.
   co_await journal_->stop();
+  upkeep_ends_ = true;
+  wake_upkeep();
   co_await group_.join();
+  // A write that never returns still looks at the ring's device.
+  if (journal_->hangs()) static_cast<void>(ring_.release());
+  if (failure_.has_value()) co_return fail(*failure_);
+  const std::uint64_t all = applied_.sequence;
+  CO_TRY_VOID(co_await home_up_to(all));
   co_return co_await checkpoint();
 }
 

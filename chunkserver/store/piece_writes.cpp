@@ -4,16 +4,29 @@
 #include <algorithm>
 
 #include "chunkserver/store/piece_store.h"
+#include "chunkserver/store/range_codec.h"
+#include "common/base/check.h"
+#include "common/base/fault_point.h"
 
 namespace cairn::chunkserver::store {
 namespace {
 
-// How often a PREPARE looks for room that settles and ending reads may bring, before it is refused.
-constexpr int kRoomTriesMax = 32;
+// How long a PREPARE looks for room that settles, folds and ending reads may bring.
+constexpr Duration kRoomWait = 2s;
 
 bool same_op(const PendingOp& held, const PrepareRequest& request) {
   return held.writes == request.writes && held.zeroes == request.zeroes &&
-         held.crcs == request.crcs;
+         held.deltas == request.deltas && held.crcs == request.crcs;
+}
+
+// What the decoders of journal and rows demand.
+bool is_orderly(const std::vector<BlockRange>& ranges) {
+  std::uint64_t past = 0;
+  for (const BlockRange& range : ranges) {
+    if (range.count == 0 || range.first < past || range.end() > kPieceBlocksMax) return false;
+    past = range.end();
+  }
+  return true;
 }
 
 Error other_content(OpId op) {
@@ -29,17 +42,17 @@ Status PieceStore::check_tombstone(const PrepareRequest& request) const {
   return fail(Code::kPieceMissing, "the piece was removed");
 }
 
-Result<PieceStore::Check> PieceStore::check(const PrepareRequest& request) const {
+Result<PieceStore::Check> PieceStore::check(const PrepareRequest& request) {
   const auto staged = staged_.find(request.piece);
-  const bool removed = staged != staged_.end() && staged->second.removed;
-  std::optional<PieceRow> row;
+  const bool removed = staged != staged_.end() && staged->second.removals != 0;
+  const PieceRow* row = nullptr;
   if (!removed) {
-    TRY(row, load_piece(kv_, request.piece));
+    TRY(row, table_->piece(request.piece));
   }
   FenceState fence;
   if (staged != staged_.end()) {
     fence = staged->second.fence;
-  } else if (row.has_value()) {
+  } else if (row != nullptr) {
     fence = row->fence;
   }
   const PrepareTicket ticket{request.version, request.op, request.settled_below, request.create};
@@ -52,31 +65,44 @@ Result<PieceStore::Check> PieceStore::check(const PrepareRequest& request) const
   if (staged != staged_.end()) {
     const auto twin = staged->second.ops.find(request.op);
     if (twin != staged->second.ops.end()) {
-      if (twin->second != content_digest(request.writes, request.zeroes, request.crcs))
+      if (twin->second !=
+          content_digest(request.writes, request.zeroes, request.deltas, request.crcs))
         return fail(other_content(request.op));
       return Check{Verdict::kWait, fence};
     }
     pending += staged->second.ops.size();
   }
-  if (row.has_value()) {
+  if (row != nullptr) {
     pending += row->pending.size();
-    for (const PendingOp& held : row->pending) {
-      if (held.op != request.op) continue;
-      if (same_op(held, request)) return Check{Verdict::kDone, fence};
+    const auto held = std::lower_bound(row->pending.begin(), row->pending.end(), request.op,
+                                       [](const PendingOp& a, OpId op) { return a.op < op; });
+    if (held != row->pending.end() && held->op == request.op) {
+      if (same_op(*held, request)) return Check{Verdict::kDone, fence};
       return fail(other_content(request.op));
     }
-    for (const ForwardedOp& held : row->forwarded) {
-      if (held.op == request.op) return Check{Verdict::kDone, fence};
+    for (const ForwardedOp& forwarded : row->forwarded) {
+      if (forwarded.op == request.op) return Check{Verdict::kDone, fence};
     }
   }
   if (pending >= kPendingOpsMax) {
-    return fail(Code::kOverloaded, fmt::format("{} undecided ops", pending));
+    return fail(Code::kOverloaded, fmt::format("{} ops are not settled", pending));
   }
   return Check{Verdict::kTake, fence};
 }
 
+std::uint64_t PieceStore::limit_blocks() const {
+  const ByteCount device = device_.size_limit();
+  const ByteCount limit = options_.size_bytes == 0 ? device : std::min(device, options_.size_bytes);
+  return std::max(limit / kBlockBytes, space_.end());
+}
+
 Task<Status> PieceStore::grow(std::uint64_t blocks) {
-  const runtime::Semaphore::Permit guard = co_await grow_mutex_.lock();
+  runtime::Semaphore::Permit guard = co_await grow_mutex_.lock_until(runtime_.after(kFenceLook));
+  while (!guard.held()) {
+    CO_TRY_VOID(usable());
+    guard = co_await grow_mutex_.lock_until(runtime_.after(kFenceLook));
+  }
+  if (failure_.has_value()) co_return fail(*failure_);
   if (space_.free_blocks() >= blocks) co_return Status();
   const std::uint64_t missing = blocks - space_.free_blocks();
   const std::uint64_t limit = limit_blocks();
@@ -86,6 +112,7 @@ Task<Status> PieceStore::grow(std::uint64_t blocks) {
   const std::uint64_t step = std::max(missing, options_.grow_bytes / kBlockBytes);
   const std::uint64_t target = std::min(limit, space_.end() + step);
   CO_TRY_VOID(co_await device_.grow(target * kBlockBytes));
+  FAULT_POINT("store.grow");
   space_.extend(std::max(space_.end(), device_.size() / kBlockBytes));
   co_return Status();
 }
@@ -94,13 +121,45 @@ Task<Status> PieceStore::make_room(std::uint64_t blocks) {
   Status grown = co_await grow(blocks);
   if (grown.has_value()) co_return Status();
   if (grown.error().code() != Code::kNoSpace) {
-    fence_store(grown.error());
+    fence(grown.error());  // or it was that already
     co_return fail(std::move(grown).error());
   }
-  // Settles under way and blocks that a read holds back may be enough.
-  if (!journal_->busy() && !gate_.holds()) co_return fail(std::move(grown).error());
+  // Settles under way, folds and blocks that a read holds back may be enough.
+  if (!journal_->busy() && !gate_.holds() && withheld_.empty() && folding_.empty() &&
+      fold_queue_.empty()) {
+    co_return fail(std::move(grown).error());
+  }
+  ++space_short_;
+  wake_upkeep();
   co_await progress_.wait();
+  --space_short_;
   co_return Status();
+}
+
+Result<std::vector<Extent>> PieceStore::try_allocate(std::uint64_t blocks, std::uint64_t reserve) {
+  if (blocks != 0 && space_.free_blocks() < blocks + reserve) {
+    return fail(Code::kNoSpace, fmt::format("{} blocks are wanted, the store is full", blocks));
+  }
+  return space_.allocate(blocks);
+}
+
+Task<Result<std::vector<Extent>>> PieceStore::allocate(std::uint64_t blocks,
+                                                       std::uint64_t reserve) {
+  const Instant until = runtime_.after(kRoomWait);
+  for (;;) {
+    CO_TRY_VOID(usable());
+    Result<std::vector<Extent>> allocated = try_allocate(blocks, reserve);
+    if (allocated.has_value() || runtime_.now() >= until) co_return allocated;
+    CO_TRY_VOID(co_await make_room(blocks + reserve));
+  }
+}
+
+void PieceStore::give_back(const std::vector<Extent>& extents) {
+  for (const Extent& extent : extents) {
+    const Status freed = space_.free(extent);
+    CHECK(freed.has_value());
+  }
+  if (!extents.empty()) progress_.notify_all();
 }
 
 Task<Status> PieceStore::await_twin(PieceId piece, OpId op) {
@@ -112,30 +171,113 @@ Task<Status> PieceStore::await_twin(PieceId piece, OpId op) {
   }
 }
 
+bool PieceStore::is_journaled(ByteCount body, bool deltas) const {
+  if (body == 0) return false;
+  const ByteCount most = std::min(options_.journal_write_max, ring_->blocks() * kBlockBytes / 4);
+  // A delta will be folded: a home of its own would be written for nothing.
+  return (superblock_.ring.journal || deltas) && body <= most;
+}
+
+void PieceStore::count_unaligned(const PrepareRequest& request, bool journaled) {
+  if (!request.unaligned) return;
+  if (journaled || !superblock_.ring.journal) {
+    ++jrmw_;
+  } else {
+    ++rmw_;
+  }
+}
+
+Task<void> PieceStore::write_one(io::BlockDevice* device, io::DeviceWrite write, Status* first) {
+  std::vector<Bytes> parts = std::move(write.parts);
+  Status status = co_await device->write(write.offset, std::move(parts));
+  if (!status.has_value() && first->has_value()) *first = std::move(status);
+}
+
+Task<Status> PieceStore::write_home(const std::vector<Extent>* extents, const Buffer* body) {
+  Status status;
+  runtime::TaskGroup writes(runtime_);
+  std::size_t at = 0;
+  for (const Extent& extent : *extents) {
+    const std::size_t size = extent.count * kBlockBytes;
+    io::DeviceWrite write{DiskOffset(extent.first * kBlockBytes), {body->span().subspan(at, size)}};
+    writes.spawn(write_one(&device_, std::move(write), &status));
+    at += size;
+  }
+  co_await writes.join();
+  FAULT_POINT("store.direct.written");
+  if (status.has_value()) status = co_await data_flush_.flush();
+  FAULT_POINT("store.direct.flushed");
+  if (!status.has_value()) fence(status.error());
+  co_return status;
+}
+
+Task<Result<PieceStore::Check>> PieceStore::load_and_check(const PrepareRequest* request) {
+  // The segments are for the apply: read here, they do not stop the journal there.
+  std::vector<BlockRange> ranges = request->writes;
+  CO_TRY_VOID(co_await load(request->piece, std::move(ranges)));
+  CO_TRY_VOID(usable());
+  co_return check(*request);
+}
+
 Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
-  const std::uint64_t blocks = total_blocks(request.writes);
+  const std::uint64_t blocks = total_blocks(request.writes) + total_blocks(request.deltas);
   if (body.size() != blocks * kBlockBytes || request.crcs.size() != blocks) {
     co_return fail(Code::kInvalidArgument, "the body does not match the ranges");
   }
-  const runtime::Semaphore::Permit permit =
-      co_await write_budget_.acquire(std::max<ByteCount>(body.size(), kBlockBytes));
-  std::vector<Extent> extents;
-  FenceState before;
-  for (int tries = 0;; ++tries) {
-    CO_TRY_VOID(usable());
-    CO_TRY(const Check checked, check(request));
-    if (checked.verdict == Verdict::kDone) co_return Status();
-    before = checked.fence;
-    if (checked.verdict == Verdict::kWait) co_return co_await await_twin(request.piece, request.op);
-    Result<std::vector<Extent>> allocated = space_.allocate(blocks);
-    if (allocated.has_value()) {
-      extents = std::move(*allocated);
-      break;
-    }
-    if (tries >= kRoomTriesMax) co_return fail(std::move(allocated).error());
-    CO_TRY_VOID(co_await make_room(blocks));
+  if (!apart(request.writes, request.zeroes) || !apart(request.writes, request.deltas) ||
+      !apart(request.zeroes, request.deltas)) {
+    co_return fail(Code::kInvalidArgument, "a block is named twice");
   }
-  // No suspension between the check and here: the op takes its place in the order.
+  if (!is_orderly(request.writes) || !is_orderly(request.zeroes) || !is_orderly(request.deltas)) {
+    co_return fail(Code::kInvalidArgument, "the ranges are not sorted, or not inside the piece");
+  }
+  const ByteCount bytes = std::max<ByteCount>(body.size(), kBlockBytes);
+  runtime::Semaphore::Permit permit =
+      co_await write_budget_.acquire_until(bytes, runtime_.after(kFenceLook));
+  while (!permit.held()) {
+    CO_TRY_VOID(usable());
+    permit = co_await write_budget_.acquire_until(bytes, runtime_.after(kFenceLook));
+  }
+  // The ring cannot hide more from the drive than memory can account for.
+  while (usable().has_value() && (homes_.homeless() + blocks > kHomelessBlocksMax ||
+                                  table_->dirty_bytes() > options_.dirty_bytes_max)) {
+    wake_upkeep();
+    co_await progress_.wait();
+  }
+  CO_TRY_VOID(usable());
+  Result<Check> checked = Check{Verdict::kDone, FenceState()};
+  if (table_->has(request.piece, request.writes)) {
+    checked = check(request);
+  } else {
+    checked = co_await load_and_check(&request);
+  }
+  if (!checked.has_value()) co_return fail(checked.error());
+  if (checked->verdict == Verdict::kDone) co_return Status();
+  if (checked->verdict == Verdict::kWait) {
+    co_return co_await await_twin(request.piece, request.op);
+  }
+  const bool journaled = is_journaled(body.size(), !request.deltas.empty());
+  const bool own_flush = blocks != 0 && !journaled && !ring_->shares_data_device();
+  Result<std::vector<Extent>> extents = try_allocate(blocks, kUpkeepReserveBlocks);
+  if (!extents.has_value() || own_flush) {
+    if (!extents.has_value()) extents = co_await allocate(blocks, kUpkeepReserveBlocks);
+    if (!extents.has_value()) co_return fail(extents.error());
+    // A failure in here fences: nothing is given back any more.
+    if (own_flush) {
+      CO_TRY_VOID(co_await write_home(&*extents, &body));
+    }
+    // Meanwhile the piece may have been sealed or removed, or a repeat of this op has overtaken it.
+    checked = co_await load_and_check(&request);
+    if (!checked.has_value() || checked->verdict != Verdict::kTake) {
+      give_back(*extents);
+      if (!checked.has_value()) co_return fail(checked.error());
+      if (checked->verdict == Verdict::kDone) co_return Status();
+      co_return co_await await_twin(request.piece, request.op);
+    }
+  }
+  // No suspension between the check and the submission: the op takes its place in the order.
+  count_unaligned(request, journaled);
+  if (own_flush) body = Buffer();
   const PrepareTicket ticket{request.version, request.op, request.settled_below, request.create};
   PrepareRecord record;
   record.piece = request.piece;
@@ -146,10 +288,11 @@ Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
   record.facts = request.facts;
   record.writes = std::move(request.writes);
   record.zeroes = std::move(request.zeroes);
-  record.crcs = std::move(request.crcs);
-  record.extents = std::move(extents);
-  runtime::Completion<Status> done = submit(std::move(record), std::move(body),
-                                            Journal::Urgency::kNow, after_prepare(before, ticket));
+  record.deltas = std::move(request.deltas);
+  record.payload = {std::move(*extents), std::move(request.crcs), journaled};
+  runtime::Completion<Status> done =
+      submit(std::move(record), std::move(body), Journal::Urgency::kNow,
+             after_prepare(checked->fence, ticket));
   co_return co_await done.wait();
 }
 

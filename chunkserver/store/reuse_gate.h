@@ -1,6 +1,8 @@
-// ReuseGate: keeps freed blocks apart until no read that may still look at them is under way. Pure.
+// ReuseGate: keeps freed blocks apart until nobody who may still look at them, or write them, is
+// under way. Pure.
 //
-// Promises: blocks held at some moment are given out when every read that began before has ended.
+// Promises: blocks held at some moment are given out when every read (and every homing step: it
+//           takes a ticket like a read) that began before has ended.
 #pragma once
 
 #include <cstdint>
@@ -29,23 +31,22 @@ class ReuseGate {
   // These blocks were just freed.
   void hold(std::vector<Extent> extents) {
     if (extents.empty()) return;
+    held_blocks_ += total_blocks(extents);
     held_.push_back({generation_++, std::move(extents)});
   }
   std::vector<Extent> take_reusable() {
     std::vector<Extent> free;
     while (!held_.empty() && (reads_.empty() || held_.front().generation < reads_.begin()->first)) {
-      free.insert(free.end(), held_.front().extents.begin(), held_.front().extents.end());
+      const std::vector<Extent>& extents = held_.front().extents;
+      free.insert(free.end(), extents.begin(), extents.end());
+      held_blocks_ -= total_blocks(extents);
       held_.pop_front();
     }
     return free;
   }
   bool holds() const { return !held_.empty(); }
   bool reading() const { return !reads_.empty(); }
-  std::uint64_t held_blocks() const {
-    std::uint64_t total = 0;
-    for (const Held& held : held_) total += total_blocks(held.extents);
-    return total;
-  }
+  std::uint64_t held_blocks() const { return held_blocks_; }
 
  private:
   struct Held {
@@ -53,6 +54,7 @@ class ReuseGate {
     std::vector<Extent> extents;
   };
   std::uint64_t generation_ = 1;
+  std::uint64_t held_blocks_ = 0;
   std::map<std::uint64_t, std::size_t> reads_;  // generation at the start -> reads under way
   std::deque<Held> held_;
 };

@@ -1,51 +1,26 @@
 #include "chunkserver/store/ring.h"
 
-#include <fmt/format.h>
-
 #include "common/base/check.h"
 
 namespace cairn::chunkserver::store {
-namespace {
 
-// The batch after `position`, if it lies at `block`.
-std::optional<Batch> batch_at(Bytes ring, std::uint64_t salt, const JournalPosition& position,
-                              std::uint64_t block) {
-  const std::uint64_t at = block * kBlockBytes;
-  if (at >= ring.size()) return std::nullopt;
-  const Result<BatchHead> head = decode_head(ring.subspan(at), salt);
-  if (!head.has_value() || head->sequence != position.sequence + 1) return std::nullopt;
-  if (head->previous_crc != position.crc) return std::nullopt;
-  Result<Batch> batch = decode_batch(ring.subspan(at), salt);
-  if (!batch.has_value()) return std::nullopt;
-  return std::move(*batch);
-}
-
-Status check_nothing_beyond(Bytes ring, std::uint64_t salt, const JournalPosition& end) {
-  for (std::uint64_t at = 0; at + kBlockBytes <= ring.size(); at += kBlockBytes) {
-    const Result<BatchHead> head = decode_head(ring.subspan(at), salt);
-    if (!head.has_value() || head->sequence <= end.sequence + 1) continue;
-    if (!decode_batch(ring.subspan(at), salt).has_value()) continue;
-    return fail(Code::kCorrupt,
-                fmt::format("the journal is damaged: batch {} is readable but {} is not",
-                            head->sequence, end.sequence + 1));
-  }
-  return {};
-}
-
-}  // namespace
-
-JournalRing::JournalRing(std::uint64_t blocks, std::uint64_t next_block)
-    : blocks_(blocks), head_(next_block) {
+RingUsage::RingUsage(std::uint64_t blocks, std::uint64_t next_block, std::vector<Live> live)
+    : blocks_(blocks), head_(next_block), live_(live.begin(), live.end()) {
   CHECK_LE(next_block, blocks);
+  for (std::size_t i = 1; i < live_.size(); ++i) {
+    CHECK_EQ(live_[i].position.sequence, live_[i - 1].position.sequence + 1);
+  }
+  if (!live_.empty()) CHECK_EQ(live_.back().position.next_block, next_block);
 }
 
-std::uint64_t JournalRing::used() const {
+std::uint64_t RingUsage::used() const {
   if (live_.empty()) return 0;
   const std::uint64_t tail = live_.front().at;
   return head_ > tail ? head_ - tail : blocks_ - tail + head_;
 }
 
-std::optional<std::uint64_t> JournalRing::place(std::uint64_t count) const {
+std::optional<std::uint64_t> RingUsage::place(std::uint64_t count) const {
+  CHECK_GT(count, std::uint64_t{0});
   if (count > blocks_) return std::nullopt;
   if (live_.empty()) return head_ + count <= blocks_ ? head_ : 0;
   const std::uint64_t tail = live_.front().at;
@@ -58,34 +33,40 @@ std::optional<std::uint64_t> JournalRing::place(std::uint64_t count) const {
   return std::nullopt;
 }
 
-void JournalRing::push(std::uint64_t sequence, std::uint64_t at, std::uint64_t count) {
-  CHECK(live_.empty() || live_.back().sequence < sequence);
+void RingUsage::push(JournalPosition position, std::uint64_t at, std::uint64_t count) {
+  CHECK(live_.empty() || live_.back().position.sequence + 1 == position.sequence);
+  CHECK_EQ(position.next_block, at + count);
   CHECK_LE(at + count, blocks_);
-  live_.push_back({sequence, at, count});
+  live_.push_back({position, at, count});
   head_ = at + count;
 }
 
-void JournalRing::release(std::uint64_t sequence) {
-  while (!live_.empty() && live_.front().sequence <= sequence) live_.pop_front();
+void RingUsage::release(std::uint64_t sequence) {
+  while (!live_.empty() && live_.front().position.sequence <= sequence) live_.pop_front();
 }
 
-Result<JournalScan> scan_journal(Bytes ring, std::uint64_t salt, const JournalPosition& from) {
-  JournalScan scan;
-  scan.end = from;
-  for (;;) {
-    std::uint64_t at = scan.end.next_block;
-    std::optional<Batch> batch = batch_at(ring, salt, scan.end, at);
-    if (!batch.has_value() && at != 0) {
-      at = 0;
-      batch = batch_at(ring, salt, scan.end, at);
-    }
-    if (!batch.has_value()) break;
-    scan.end = {batch->sequence, at + batch->blocks, batch->crc};
-    batch->at = at;
-    scan.batches.push_back(std::move(*batch));
-  }
-  TRY_VOID(check_nothing_beyond(ring, salt, scan.end));
-  return scan;
+std::optional<JournalPosition> RingUsage::position_of(std::uint64_t sequence) const {
+  if (live_.empty() || sequence < live_.front().position.sequence) return std::nullopt;
+  const std::uint64_t index = sequence - live_.front().position.sequence;
+  if (index >= live_.size()) return std::nullopt;
+  return live_[index].position;
+}
+
+std::optional<Batch> next_batch(Bytes bytes, std::uint64_t ring, const JournalPosition& position,
+                                std::uint64_t at) {
+  const Result<BatchHead> head = decode_head(bytes, ring);
+  if (!head.has_value() || head->sequence != position.sequence + 1) return std::nullopt;
+  if (head->previous_crc != position.crc) return std::nullopt;
+  Result<Batch> batch = decode_batch(bytes, ring);
+  if (!batch.has_value() || batch->blocks > kBatchBlocksMax) return std::nullopt;
+  batch->at = at;
+  return std::move(*batch);
+}
+
+bool proves_damage(Bytes bytes, std::uint64_t ring, const JournalPosition& end) {
+  const Result<BatchHead> head = decode_head(bytes, ring);
+  if (!head.has_value() || head->sequence <= end.sequence + 1) return false;
+  return decode_batch(bytes, ring).has_value();
 }
 
 }  // namespace cairn::chunkserver::store

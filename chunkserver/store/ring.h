@@ -1,8 +1,8 @@
-// The journal's ring: where the next batch goes, and what a scan finds after a crash. Pure.
+// The ring of the journal: where the next batch goes, and what a scan finds after a crash. Pure.
 //
 // A batch never wraps: where it does not fit before the end it starts at block 0. So a reader that
 // stands behind one batch finds the next one there or at block 0, and knows it by sequence, link,
-// salt and CRC.
+// ring id and CRC.
 #pragma once
 
 #include <deque>
@@ -13,38 +13,46 @@
 
 namespace cairn::chunkserver::store {
 
-class JournalRing {
+// What of the ring is in use.
+class RingUsage {
  public:
-  // `blocks` of ring; the next batch goes to `next_block` or to 0.
-  JournalRing(std::uint64_t blocks, std::uint64_t next_block);
+  struct Live {
+    JournalPosition position;  // after the batch
+    std::uint64_t at = 0;
+    std::uint64_t count = 0;
+  };
+  // `blocks` of ring, `live` in order; the next batch goes to `next_block` or to 0.
+  RingUsage(std::uint64_t blocks, std::uint64_t next_block, std::vector<Live> live = {});
 
   std::uint64_t blocks() const { return blocks_; }
-  // Blocks that still hold something the index does not have, and what was skipped between.
+  // Blocks that are not released, and what was skipped between.
   std::uint64_t used() const;
   // Where a batch of `count` blocks may go now; nullopt until something is released.
   std::optional<std::uint64_t> place(std::uint64_t count) const;
-  void push(std::uint64_t sequence, std::uint64_t at, std::uint64_t count);
-  // The index has everything up to `sequence`, durably.
+  void push(JournalPosition position, std::uint64_t at, std::uint64_t count);
   void release(std::uint64_t sequence);
+  // nullopt: released, or not yet written.
+  std::optional<JournalPosition> position_of(std::uint64_t sequence) const;
 
  private:
-  struct Live {
-    std::uint64_t sequence;
-    std::uint64_t at;
-    std::uint64_t count;
-  };
   std::uint64_t blocks_;
   std::uint64_t head_;
   std::deque<Live> live_;
 };
 
-struct JournalScan {
-  std::vector<Batch> batches;  // after `from`, in order
-  JournalPosition end;
-};
-// Reads the whole ring. The first batch that is not there whole ends the journal (torn tail): only
-// the last batch can be torn, because one is written at a time. A batch from beyond that end proves
-// that the journal was damaged afterwards: kCorrupt.
-Result<JournalScan> scan_journal(Bytes ring, std::uint64_t salt, const JournalPosition& from);
+// What a scan of the ring (ring_scan.h) goes by.
+//
+// The first batch that is not there whole ends the journal (torn tail): only the last batch can be
+// torn, because one is written at a time. A readable batch from beyond that end proves that the
+// ring was damaged afterwards: kCorrupt. It is looked for in the kBeyondBlocks behind the end and
+// at the begin of the ring: a damaged batch is not longer than that.
+inline constexpr std::uint64_t kBatchBlocksMax = 16384;  // 64 MiB: records, journaled blocks
+inline constexpr std::uint64_t kBeyondBlocks = 2 * kBatchBlocksMax;
+
+// The batch after `position` if it begins with these bytes (its record blocks at least).
+std::optional<Batch> next_batch(Bytes bytes, std::uint64_t ring, const JournalPosition& position,
+                                std::uint64_t at);
+// Does a batch begin here that is further than the next one after `end`?
+bool proves_damage(Bytes bytes, std::uint64_t ring, const JournalPosition& end);
 
 }  // namespace cairn::chunkserver::store

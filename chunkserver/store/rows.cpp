@@ -1,13 +1,15 @@
 #include "chunkserver/store/rows.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 
-#include "chunkserver/store/byte_codec.h"
+#include "chunkserver/store/range_codec.h"
 
 namespace cairn::chunkserver::store {
 namespace {
 
-constexpr std::uint8_t kRowFormat = 1;
+constexpr std::uint8_t kRowFormat = 2;
+constexpr std::size_t kPendingBytesMin = 41;  // of an op without any block
+constexpr std::size_t kRunBytes = 12;
 
 std::unexpected<Error> corrupt(const char* what) {
   return fail(Code::kCorrupt, std::string("undecodable index row: ") + what);
@@ -24,55 +26,61 @@ std::uint64_t read_be(std::string_view bytes) {
   return value;
 }
 
-template <class Range>
-void put_ranges(ByteWriter& out, const std::vector<Range>& ranges) {
-  out.put(static_cast<std::uint32_t>(ranges.size()));
-  for (const Range& range : ranges) {
-    out.put(range.first);
-    out.put(static_cast<std::uint32_t>(range.count));
-  }
+// Every value begins with the format.
+ByteWriter begin_row() {
+  ByteWriter out;
+  out.put(kRowFormat);
+  return out;
 }
-template <class Range>
-std::vector<Range> get_ranges(ByteReader& in) {
-  std::vector<Range> ranges(in.get_count(12));
-  for (Range& range : ranges) {
-    range.first = in.get<std::uint64_t>();
-    range.count = in.get<std::uint32_t>();
-  }
-  return ranges;
-}
-void put_op(ByteWriter& out, OpId op) {
-  out.put(op.epoch.raw());
-  out.put(op.seq.raw());
-}
-OpId get_op(ByteReader& in) {
-  const auto epoch = in.get<std::uint64_t>();
-  const auto seq = in.get<std::uint64_t>();
-  return {LeaseEpoch(epoch), OpSeq(seq)};
+Status check_format(ByteReader& in) {
+  const auto format = in.get<std::uint8_t>();
+  if (!in.ok()) return corrupt("empty");
+  if (format == kRowFormat) return {};
+  return fail(Code::kUnsupported,
+              fmt::format("index row of format {}, this program knows {}", format, kRowFormat));
 }
 
+void put_position(ByteWriter& out, const JournalPosition& position) {
+  out.put(position.sequence);
+  out.put(position.next_block);
+  out.put(position.crc);
+}
+JournalPosition get_position(ByteReader& in) {
+  JournalPosition position;
+  position.sequence = in.get<std::uint64_t>();
+  position.next_block = in.get<std::uint64_t>();
+  position.crc = in.get<std::uint32_t>();
+  return position;
+}
+
+void put_pending(ByteWriter& out, const PendingOp& op) {
+  put_op(out, op.op);
+  out.put(op.participants);
+  out.put(static_cast<std::uint8_t>(op.decided ? 1 : 0));
+  put_ranges(out, op.writes);
+  put_ranges(out, op.zeroes);
+  put_ranges(out, op.deltas);
+  put_ranges(out, op.extents);
+  put_numbers(out, op.crcs);
+}
 PendingOp get_pending(ByteReader& in) {
   PendingOp op;
   op.op = get_op(in);
   op.participants = in.get<std::uint32_t>();
-  op.writes = get_ranges<BlockRange>(in);
-  op.zeroes = get_ranges<BlockRange>(in);
-  op.extents = get_ranges<Extent>(in);
-  op.crcs.resize(in.get_count(4));
-  for (std::uint32_t& crc : op.crcs) crc = in.get<std::uint32_t>();
-  if (total_blocks(op.writes) != op.crcs.size()) in.fail();
+  const auto flags = in.get<std::uint8_t>();
+  if (flags > 1) in.fail();
+  op.decided = flags == 1;
+  op.writes = get_block_ranges(in);
+  op.zeroes = get_block_ranges(in);
+  op.deltas = get_block_ranges(in);
+  op.extents = get_extents(in);
+  op.crcs = get_numbers<std::uint32_t>(in);
+  if (total_blocks(op.writes) + total_blocks(op.deltas) != op.crcs.size()) in.fail();
   if (total_blocks(op.extents) != op.crcs.size()) in.fail();
   return op;
 }
 
 }  // namespace
-
-bool Segment::empty() const {
-  return std::all_of(places.begin(), places.end(), [](const BlockPlace& p) { return p.disk == 0; });
-}
-bool UsedRegion::empty() const {
-  return std::all_of(bits.begin(), bits.end(), [](std::uint64_t word) { return word == 0; });
-}
 
 std::string piece_key(PieceId piece) {
   std::string key(kPiecePrefix);
@@ -106,18 +114,19 @@ Result<std::uint64_t> parse_region_key(std::string_view key) {
   return read_be(key.substr(1));
 }
 
+Result<std::uint32_t> parse_segment_number(std::string_view key) {
+  if (key.size() != 14 || !key.starts_with(kSegmentPrefix)) return corrupt("segment key");
+  const std::uint64_t number = read_be(key.substr(10));
+  if (number >= kPieceBlocksMax / kSegmentBlocks) return corrupt("segment key");
+  return static_cast<std::uint32_t>(number);
+}
+
 std::string encode(const PieceRow& row) {
-  ByteWriter out;
-  out.put(kRowFormat);
+  ByteWriter out = begin_row();
   out.put(row.fence.version.raw());
   out.put(row.fence.epoch.raw());
   put_op(out, row.fence.settled);
-  out.put(row.facts.generator);
-  out.put(row.facts.data);
-  out.put(row.facts.parity);
-  out.put(row.facts.cell_bytes);
-  out.put(row.facts.inode);
-  out.put(row.facts.chunk_index);
+  put_facts(out, row.facts);
   out.put(row.blocks);
   out.put(static_cast<std::uint32_t>(row.forwarded.size()));
   for (const ForwardedOp& op : row.forwarded) {
@@ -125,40 +134,35 @@ std::string encode(const PieceRow& row) {
     out.put(op.participants);
   }
   out.put(static_cast<std::uint32_t>(row.pending.size()));
-  for (const PendingOp& op : row.pending) {
-    put_op(out, op.op);
-    out.put(op.participants);
-    put_ranges(out, op.writes);
-    put_ranges(out, op.zeroes);
-    put_ranges(out, op.extents);
-    out.put(static_cast<std::uint32_t>(op.crcs.size()));
-    for (const std::uint32_t crc : op.crcs) out.put(crc);
-  }
+  for (const PendingOp& op : row.pending) put_pending(out, op);
   return out.take();
 }
 
 Result<PieceRow> decode_piece_row(std::string_view bytes) {
   ByteReader in(bytes);
-  if (in.get<std::uint8_t>() != kRowFormat) return corrupt("piece of another format");
+  TRY_VOID(check_format(in));
   PieceRow row;
   row.fence.exists = true;
   row.fence.version = ChunkVersion(in.get<std::uint64_t>());
   row.fence.epoch = LeaseEpoch(in.get<std::uint64_t>());
   row.fence.settled = get_op(in);
-  row.facts.generator = in.get<std::uint32_t>();
-  row.facts.data = in.get<std::uint32_t>();
-  row.facts.parity = in.get<std::uint32_t>();
-  row.facts.cell_bytes = in.get<std::uint32_t>();
-  row.facts.inode = in.get<std::uint64_t>();
-  row.facts.chunk_index = in.get<std::uint64_t>();
+  row.facts = get_facts(in);
   row.blocks = in.get<std::uint64_t>();
   row.forwarded.resize(in.get_count(20));
   for (ForwardedOp& op : row.forwarded) {
     op.op = get_op(in);
     op.participants = in.get<std::uint32_t>();
   }
-  const std::uint32_t pending = in.get_count(36);
-  for (std::uint32_t i = 0; i < pending; ++i) row.pending.push_back(get_pending(in));
+  const std::uint32_t pending = in.get_count(kPendingBytesMin);
+  row.pending.reserve(pending);
+  for (std::uint32_t i = 0; i < pending && in.ok(); ++i) {
+    PendingOp op = get_pending(in);
+    if (!row.pending.empty()) {
+      const PendingOp& before = row.pending.back();
+      if (op.op <= before.op || (op.decided && !before.decided)) in.fail();
+    }
+    row.pending.push_back(std::move(op));
+  }
   if (!in.finished()) return corrupt("piece");
   return row;
 }
@@ -170,11 +174,12 @@ std::string encode(const Segment& segment) {
     std::uint64_t disk;
   };
   std::vector<Run> runs;
-  ByteWriter crcs;
-  for (std::size_t i = 0; i < kSegmentBlocks; ++i) {
-    const BlockPlace& place = segment.places[i];
+  std::vector<std::uint32_t> crcs;
+  crcs.reserve(segment.stored());
+  for (std::size_t i = segment.begin_index(); i < segment.end_index(); ++i) {
+    const BlockPlace place = segment.get(i);
     if (place.disk == 0) continue;
-    crcs.put(place.crc);
+    crcs.push_back(place.crc);
     if (!runs.empty() && runs.back().first + runs.back().count == static_cast<int>(i) &&
         runs.back().disk + runs.back().count == place.disk) {
       ++runs.back().count;
@@ -182,89 +187,89 @@ std::string encode(const Segment& segment) {
       runs.push_back({static_cast<std::uint16_t>(i), 1, place.disk});
     }
   }
-  ByteWriter out;
-  out.put(kRowFormat);
+  ByteWriter out = begin_row();
   out.put(static_cast<std::uint16_t>(runs.size()));
   for (const Run& run : runs) {
     out.put(run.first);
     out.put(run.count);
     out.put(run.disk);
   }
-  out.append(crcs.take());
+  for (const std::uint32_t crc : crcs) out.put(crc);
   return out.take();
 }
 
 Result<Segment> decode_segment(std::string_view bytes) {
   ByteReader in(bytes);
-  if (in.get<std::uint8_t>() != kRowFormat) return corrupt("segment of another format");
-  const auto runs = in.get<std::uint16_t>();
-  if (runs > kSegmentBlocks) return corrupt("segment");
+  TRY_VOID(check_format(in));
+  const auto count = in.get<std::uint16_t>();
+  if (count > kSegmentBlocks) return corrupt("segment");
+  // The checksums lie behind the runs.
+  ByteReader crcs = in;
+  crcs.get_bytes(std::size_t{count} * kRunBytes);
   Segment segment;
-  std::vector<std::size_t> order;
-  order.reserve(kSegmentBlocks);
   std::size_t past = 0;
-  for (std::uint16_t r = 0; r < runs; ++r) {
+  for (std::uint16_t r = 0; r < count; ++r) {
     const std::size_t first = in.get<std::uint16_t>();
-    const std::size_t count = in.get<std::uint16_t>();
+    const std::size_t blocks = in.get<std::uint16_t>();
     const auto disk = in.get<std::uint64_t>();
-    if (first < past || count == 0 || first + count > kSegmentBlocks || disk == 0) {
+    if (first < past || blocks == 0 || first + blocks > kSegmentBlocks || disk == 0 ||
+        disk + blocks < disk) {
       return corrupt("segment");
     }
-    for (std::size_t i = 0; i < count; ++i) {
-      segment.places[first + i].disk = disk + i;
-      order.push_back(first + i);
+    for (std::size_t i = 0; i < blocks; ++i) {
+      segment.set(first + i, {disk + i, crcs.get<std::uint32_t>()});
     }
-    past = first + count;
+    past = first + blocks;
   }
-  for (const std::size_t index : order) segment.places[index].crc = in.get<std::uint32_t>();
-  if (!in.finished()) return corrupt("segment");
+  if (!crcs.finished()) return corrupt("segment");
   return segment;
 }
 
 std::string encode(const UsedRegion& region) {
-  ByteWriter out;
-  out.put(kRowFormat);
+  ByteWriter out = begin_row();
   for (const std::uint64_t word : region.bits) out.put(word);
   return out.take();
 }
 Result<UsedRegion> decode_region(std::string_view bytes) {
   ByteReader in(bytes);
-  if (in.get<std::uint8_t>() != kRowFormat) return corrupt("region of another format");
+  TRY_VOID(check_format(in));
   UsedRegion region;
   for (std::uint64_t& word : region.bits) word = in.get<std::uint64_t>();
   if (!in.finished()) return corrupt("region");
   return region;
 }
 
-std::string encode(const JournalPosition& position) {
-  ByteWriter out;
-  out.put(kRowFormat);
-  out.put(position.sequence);
-  out.put(position.next_block);
-  out.put(position.crc);
+std::string encode(const TablePosition& position) {
+  ByteWriter out = begin_row();
+  out.put(position.ring);
+  out.put(position.generation);
+  put_position(out, position.applied);
+  put_position(out, position.tail);
   return out.take();
 }
-Result<JournalPosition> decode_position(std::string_view bytes) {
+Result<TablePosition> decode_position(std::string_view bytes) {
   ByteReader in(bytes);
-  if (in.get<std::uint8_t>() != kRowFormat) return corrupt("position of another format");
-  JournalPosition position;
-  position.sequence = in.get<std::uint64_t>();
-  position.next_block = in.get<std::uint64_t>();
-  position.crc = in.get<std::uint32_t>();
-  if (!in.finished()) return corrupt("position");
+  TRY_VOID(check_format(in));
+  TablePosition position;
+  position.ring = in.get<std::uint64_t>();
+  position.generation = in.get<std::uint64_t>();
+  position.applied = get_position(in);
+  position.tail = get_position(in);
+  if (!in.finished() || position.tail.sequence > position.applied.sequence) {
+    return corrupt("position");
+  }
   return position;
 }
 
 std::string encode(const Counters& counters) {
-  ByteWriter out;
-  out.put(kRowFormat);
+  ByteWriter out = begin_row();
   out.put(counters.pieces);
   out.put(counters.used_blocks);
   return out.take();
 }
 Result<Counters> decode_counters(std::string_view bytes) {
   ByteReader in(bytes);
-  if (in.get<std::uint8_t>() != kRowFormat) return corrupt("counters of another format");
+  TRY_VOID(check_format(in));
   Counters counters;
   counters.pieces = in.get<std::uint64_t>();
   counters.used_blocks = in.get<std::uint64_t>();

@@ -1,65 +1,96 @@
 // PieceModel: what one piece should be, told in the plainest way: maps of block -> value. An
-// independent second opinion on fence, index and overlay.
+// independent second opinion on fence, table, folds and overlays. A delta is a value that is XORed.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
-#include "chunkserver/store/types.h"
 #include "common/base/error.h"
 
 namespace cairn::chunkserver::testing {
 
+using ModelOp = std::pair<std::uint64_t, std::uint64_t>;  // epoch, seq
+using BlockValues = std::map<std::uint64_t, std::uint64_t>;
+
 struct ModelPrepare {
-  std::uint64_t version;
-  std::pair<std::uint64_t, std::uint64_t> op;  // epoch, seq
-  std::uint64_t settled_below;
-  bool create;
-  std::map<std::uint64_t, std::uint64_t> writes;  // block -> value
+  std::uint64_t version = 0;
+  ModelOp op;
+  std::uint64_t settled_below = 0;
+  bool create = true;
+  BlockValues writes;
   std::set<std::uint64_t> zeroes;
+  BlockValues deltas;
+  friend bool operator==(const ModelPrepare&, const ModelPrepare&) = default;
 };
 struct ModelSettle {
-  std::uint64_t epoch;
-  std::uint64_t below;
+  std::uint64_t epoch = 0;
+  std::uint64_t below = 0;
 };
 struct ModelSeal {
-  std::uint64_t version;
-  std::uint64_t epoch;
+  std::uint64_t version = 0;
+  std::uint64_t epoch = 0;
 };
 struct ModelResolve {
-  std::uint64_t version;
-  std::uint64_t epoch;
-  std::set<std::pair<std::uint64_t, std::uint64_t>> forward;
+  std::uint64_t version = 0;
+  std::uint64_t epoch = 0;
+  std::set<ModelOp> forward;
 };
 struct ModelRemove {};
-using ModelCall = std::variant<ModelPrepare, ModelSettle, ModelSeal, ModelResolve, ModelRemove>;
+struct ModelRead {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;  // first, count
+};
+using ModelCall =
+    std::variant<ModelPrepare, ModelSettle, ModelSeal, ModelResolve, ModelRemove, ModelRead>;
+
+// All that can be seen of a piece from outside.
+struct PieceSight {
+  bool exists = false;
+  std::uint64_t version = 0;
+  std::uint64_t epoch = 0;
+  ModelOp settled;
+  BlockValues blocks;              // the newest state, holes absent
+  std::map<ModelOp, bool> listed;  // by a seal; true: forwarded
+  std::uint64_t undecided = 0;
+  friend bool operator==(const PieceSight&, const PieceSight&) = default;
+};
+std::string describe(const PieceSight& sight);
+std::string describe(const ModelCall& call);
 
 class PieceModel {
  public:
-  using Op = std::pair<std::uint64_t, std::uint64_t>;
-
   // What the call answers (nullopt: done); changes the state when it is done.
   std::optional<Code> call(const ModelCall& call);
-
-  // What recovery makes of a settle whose epoch came with an op that was not whole.
-  void settle_after_loss(const ModelSettle& call);
+  // What recovery makes of a record whose predecessors in the same torn batch were not whole: it was
+  // checked when they were thought to come.
+  void call_after_loss(const ModelCall& call);
 
   bool exists() const { return exists_; }
   std::uint64_t version() const { return version_; }
   std::uint64_t epoch() const { return epoch_; }
-  Op settled() const { return settled_; }
+  ModelOp settled() const { return settled_; }
   std::uint64_t removed_version() const { return removed_version_; }
+  // A seal at `version` may have come right before the removal, unseen: a tombstone may say so.
+  void may_have_been_sealed(std::uint64_t version) {
+    removed_at_most_ = std::max(removed_at_most_, version);
+  }
+  std::uint64_t removed_at_most() const { return removed_at_most_; }
   // A tombstone is memory: a restart forgets it.
-  void restart() { removed_version_ = 0; }
-  std::map<std::uint64_t, std::uint64_t> newest() const;
+  void restart() { removed_version_ = removed_at_most_ = 0; }
+  BlockValues newest() const;
+  // Pending and forwarded: what a seal lists.
+  std::map<ModelOp, bool> listed() const;
+  PieceSight sight() const;
+  // Blocks the piece takes on the disk when everything decided is folded.
+  std::uint64_t stored_blocks() const;
   std::size_t settled_blocks() const { return base_.size(); }
   std::size_t undecided() const { return pending_.size(); }
-  // Pending and forwarded: what a seal lists.
-  std::set<Op> listed() const;
 
  private:
   std::optional<Code> apply(const ModelPrepare& call);
@@ -67,17 +98,20 @@ class PieceModel {
   std::optional<Code> apply(const ModelSeal& call);
   std::optional<Code> apply(const ModelResolve& call);
   std::optional<Code> apply(const ModelRemove& call);
-  void raise_mark(Op mark);
-  static void put(std::map<std::uint64_t, std::uint64_t>& to, const ModelPrepare& op);
+  std::optional<Code> apply(const ModelRead& call);
+  void take(const ModelPrepare& call);
+  void raise_mark(ModelOp mark);
+  static void put(BlockValues& to, const ModelPrepare& op);
 
   bool exists_ = false;
   std::uint64_t version_ = 0;
   std::uint64_t epoch_ = 0;
-  Op settled_;
+  ModelOp settled_;
   std::uint64_t removed_version_ = 0;
-  std::map<std::uint64_t, std::uint64_t> base_;
-  std::map<Op, ModelPrepare> pending_;
-  std::set<Op> forwarded_;
+  std::uint64_t removed_at_most_ = 0;
+  BlockValues base_;
+  std::map<ModelOp, ModelPrepare> pending_;
+  std::set<ModelOp> forwarded_;
 };
 
 }  // namespace cairn::chunkserver::testing

@@ -68,6 +68,7 @@ void FileCache::set_dirty(Segment& segment, std::uint16_t blocks, Instant now) {
 void FileCache::clear_dirty(Segment& segment, std::uint16_t blocks) {
   dirty_blocks_ -= bits(static_cast<std::uint16_t>(blocks & segment.dirty));
   segment.dirty = static_cast<std::uint16_t>(segment.dirty & ~blocks);
+  segment.partly = static_cast<std::uint16_t>(segment.partly & ~blocks);
   if (dirty_blocks_ == 0) dirty_since_ = Instant::infinite();
 }
 
@@ -123,7 +124,7 @@ void FileCache::fill(std::uint64_t block, Bytes bytes) {
   update_place(segment_index(block), segment);
 }
 
-void FileCache::write(FileOffset offset, Bytes bytes, Instant now) {
+void FileCache::write(FileOffset offset, Bytes bytes, Instant now, ByteCount older_end) {
   CHECK(unknown_edges(offset, bytes.size()).empty());
   std::uint64_t at = offset.raw();
   while (!bytes.empty()) {
@@ -137,6 +138,17 @@ void FileCache::write(FileOffset offset, Bytes bytes, Instant now) {
     std::memcpy(segment.bytes.data() + in, bytes.data(), part);
     segment.valid = static_cast<std::uint16_t>(segment.valid | blocks);
     set_dirty(segment, blocks, now);
+    // Blocks in between are new from end to end.
+    std::uint16_t partly = static_cast<std::uint16_t>(segment.partly & ~blocks);
+    const std::uint64_t begin = align_down(at, kBlockBytes);
+    const std::uint64_t end = align_up(at + part, kBlockBytes);
+    if (begin != at && begin < older_end) {
+      partly = static_cast<std::uint16_t>(partly | mask_of(first, 1));
+    }
+    if (at + part < std::min(end, older_end)) {
+      partly = static_cast<std::uint16_t>(partly | mask_of(last, 1));
+    }
+    segment.partly = partly;
     update_place(at / kSegmentBytes, segment);
     at += part;
     bytes = bytes.subspan(part);
@@ -205,7 +217,7 @@ std::optional<std::uint64_t> FileCache::next_dirty(std::uint64_t block) const {
   return std::nullopt;
 }
 
-Buffer FileCache::claim(std::uint64_t block, std::uint64_t most) {
+Buffer FileCache::claim(std::uint64_t block, std::uint64_t most, bool* partly) {
   const auto found = segments_.find(segment_index(block));
   CHECK(found != segments_.end());
   Segment& segment = found->second;
@@ -216,6 +228,7 @@ Buffer FileCache::claim(std::uint64_t block, std::uint64_t most) {
   CHECK_GT(count, std::uint64_t{0});
   const std::uint16_t blocks = mask_of(at, count);
   CHECK_EQ(segment.claimed & blocks, 0);
+  if (partly != nullptr && (segment.partly & blocks) != 0) *partly = true;
   clear_dirty(segment, blocks);
   claimed_blocks_ += count;
   segment.claimed = static_cast<std::uint16_t>(segment.claimed | blocks);
@@ -298,6 +311,7 @@ void FileCache::check_invariants() const {
     CHECK_EQ(segment.dirty & ~segment.valid, 0);
     CHECK_EQ(segment.claimed & ~segment.valid, 0);
     CHECK_EQ(segment.lent & ~segment.claimed, 0);
+    CHECK_EQ(segment.partly & ~segment.dirty, 0);
     CHECK_EQ(segment.place.has_value(), segment.dirty == 0 && segment.claimed == 0);
     dirty += bits(segment.dirty);
     claimed += bits(segment.claimed);

@@ -68,8 +68,9 @@ class FileCache {
   std::vector<std::uint64_t> unknown_edges(FileOffset offset, ByteCount length) const;
   // Gives a block its bytes (shorter: the rest is zero), unless it has some already.
   void fill(std::uint64_t block, Bytes bytes);
-  // Requires: no unknown_edges(). The blocks become dirty.
-  void write(FileOffset offset, Bytes bytes, Instant now);
+  // Requires: no unknown_edges(). The blocks become dirty. Bytes below `older_end` are at the chunk
+  // servers already: a block that keeps some of them is partly written (claim() tells).
+  void write(FileOffset offset, Bytes bytes, Instant now, ByteCount older_end = 0);
 
   bool valid(std::uint64_t block) const;
   bool dirty(std::uint64_t block) const;
@@ -84,8 +85,9 @@ class FileCache {
   // The first dirty block at or after `block`.
   std::optional<std::uint64_t> next_dirty(std::uint64_t block) const;
   // Takes up to `most` dirty blocks from `block` on (it is dirty) that lie together in memory for a
-  // write-back: they count as clean, and their segment stays until done() or failed().
-  Buffer claim(std::uint64_t block, std::uint64_t most);
+  // write-back: they count as clean, and their segment stays until done() or failed(). Sets
+  // `partly` when one of them was written in part since its last write-back.
+  Buffer claim(std::uint64_t block, std::uint64_t most, bool* partly = nullptr);
   void done(FileRun run);
   // The claimed blocks are dirty again.
   void failed(FileRun run, Instant since);
@@ -118,6 +120,7 @@ class FileCache {
     std::uint16_t dirty = 0;
     std::uint16_t claimed = 0;  // a write-back is under way
     std::uint16_t lent = 0;     // its senders read these bytes here
+    std::uint16_t partly = 0;   // dirty, and written over in part only
     std::optional<std::list<CachePool::Place>::iterator> place;  // among the clean ones
   };
   Segment& segment_of(std::uint64_t block);

@@ -204,7 +204,8 @@ Task<Result<bool>> Mount::store(InodePtr inode, FileOffset offset, Bytes bytes, 
       if (!leases_.holds(*inode, serial)) co_return fail(Code::kLeaseExpired, "during a write");
       continue;
     }
-    inode->cache.write(at, bytes, runtime_.now());
+    const ByteCount older_end = std::min(inode->stored_end, inode->size);
+    inode->cache.write(at, bytes, runtime_.now(), older_end);
     inode->size = std::max(inode->size, at.raw() + bytes.size());
     const std::int64_t now = runtime_.wall_now().raw();
     inode->attributes.set_mtime_ns(now);

@@ -53,6 +53,7 @@ class Builder {
       for (unsigned piece = 0; piece < at_.data; ++piece) take_data(piece, run);
     }
     if (source_.zero_from.has_value()) zero_tail();
+    mark_parity();
     for (const PieceWrite& piece : op_.pieces) {
       for (const Buffer& part : piece.body) op_.bytes += part.size();
     }
@@ -125,7 +126,7 @@ class Builder {
       std::uint64_t block = dirty.first;
       std::uint64_t left = dirty.count;
       while (left != 0) {
-        const Buffer bytes = cache_.claim(block, left);
+        const Buffer bytes = cache_.claim(block, left, &op_.pieces[piece].unaligned);
         const std::uint64_t count = bytes.size() / kBlockBytes;
         const std::uint64_t row = block - at_.file_block(piece, 0);
         add_body(op_.pieces[piece], at_.piece_first + row, bytes);
@@ -137,6 +138,15 @@ class Builder {
     }
     if (at_.data == 1) {
       for (unsigned copy = 1; copy < at_.pieces(); ++copy) op_.pieces[copy] = op_.pieces[0];
+    }
+  }
+
+  // Parity of a partly written block is as unaligned as the block. Copies are so already.
+  void mark_parity() {
+    const bool partly = std::any_of(op_.pieces.begin(), op_.pieces.begin() + at_.data,
+                                    [](const PieceWrite& piece) { return piece.unaligned; });
+    for (unsigned piece = at_.data; piece < at_.pieces() && at_.data != 1; ++piece) {
+      op_.pieces[piece].unaligned = partly;
     }
   }
 

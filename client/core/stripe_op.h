@@ -50,6 +50,8 @@ struct PieceWrite {
   std::vector<layout::BlockRun> zeroes;  // become holes
   std::vector<Buffer> body;              // the blocks of `writes`
   std::string crcs;                      // 4 bytes a block
+  // The application wrote over a part only of some block that this piece's blocks depend on.
+  bool unaligned = false;
   bool empty() const { return writes.empty() && zeroes.empty(); }
 };
 

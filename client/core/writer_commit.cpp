@@ -54,6 +54,7 @@ net::Payload Writer::prepare(const Inode& inode, const ChunkState& chunk, const 
   add_ranges(prepare.mutable_writes(), write.writes);
   add_ranges(prepare.mutable_zeroes(), write.zeroes);
   prepare.set_crcs(write.crcs);
+  prepare.set_unaligned(write.unaligned);
   net::Payload payload;
   payload.meta = prepare.SerializeAsString();
   payload.body = write.body;

@@ -54,6 +54,7 @@ constexpr std::array kTable = {
     Row{kStaleVersion, "stale version", EIO, kRefresh},
     Row{kCorrupt, "corrupt", EIO, kNever},
     Row{kBelowMinimum, "below the minimum", EIO, kSame},
+    Row{kJournalFailed, "journal failed", EIO, kElsewhere},
     Row{kTimeout, "timeout", ETIMEDOUT, kUnknownOutcome},
     Row{kUnavailable, "unavailable", EIO, kSame},
     Row{kOverloaded, "overloaded", EAGAIN, kSame},

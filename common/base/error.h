@@ -52,6 +52,7 @@ enum class Code : std::uint16_t {
   kStaleVersion = 405,
   kCorrupt = 406,
   kBelowMinimum = 407,
+  kJournalFailed = 408,  // the write journal's drive failed, or the journal is lost or damaged
 
   kTimeout = 500,
   kUnavailable = 501,

@@ -1,5 +1,5 @@
-// The identity file of a repository: REPO/mds.conf and REPO/cs.conf, JSON, written by `cairn
-// make-mds` and `cairn make-cs`, read by the daemons. Ids are 16 hex digits. See
+// The identity file of a repository: REPO/mds.conf and REPO/cs.conf (cs_repository.h), JSON,
+// written by `cairn make-mds` and `cairn make-cs`, read by the daemons. Ids are 16 hex digits. See
 // docs/formats/repository.md.
 //
 // Errors: kNotFound (no such file: not a repository), kCorrupt (not ours, or a newer format),
@@ -12,7 +12,7 @@
 
 #include "common/base/ids.h"
 #include "common/base/result.h"
-#include "common/base/units.h"
+#include "common/cluster/cs_repository.h"
 #include "common/net/stream.h"
 
 namespace cairn::cluster {
@@ -52,21 +52,6 @@ struct JoiningMds {
   Status create(const std::string& directory) const;
   // Nothing to do when it is gone.
   static Status remove(const std::string& directory);
-};
-
-struct CsRepository {
-  std::string cluster;
-  ClusterId cluster_id;
-  NodeId cs_id;
-  std::uint64_t repo_uuid = 0;
-  HostId host_id;
-  std::string host;
-  net::Address address;  // port 0: any, reported to the MDS at each start
-  std::uint32_t tier = 0;
-  ByteCount size_bytes = 0;  // 0: whatever the filesystem has
-
-  static Result<CsRepository> load(const std::string& directory);
-  Status create(const std::string& directory) const;
 };
 
 // True when the directory is absent or empty. A lost+found does not count, nor does what is left of

@@ -36,7 +36,11 @@ std::string read_all(int pipe) {
   while (::waitpid(middle, &status, 0) < 0 && errno == EINTR) {
   }
   const std::string report = read_all(pipe);
-  if (!report.empty() && report.front() == kGood) ::_exit(0);
+  if (!report.empty() && report.front() == kGood) {
+    if (report.size() > 1) std::fprintf(stderr, "%s: %s\n", name.c_str(), report.c_str() + 1);
+    std::fflush(stderr);
+    ::_exit(0);
+  }
   if (report.size() > 1 && report.front() == kBadWithCode) {
     std::fprintf(stderr, "%s", report.c_str() + 2);
     std::fflush(stderr);
@@ -55,7 +59,7 @@ StartReport::~StartReport() {
   if (pipe_ >= 0) ::close(pipe_);
 }
 
-void StartReport::good() { finish(std::string(1, kGood)); }
+void StartReport::good(const std::string& remark) { finish(kGood + remark); }
 void StartReport::bad(const std::string& message) { finish(kBad + message); }
 void StartReport::bad(int exit_code, const std::string& message) {
   finish(std::string{kBadWithCode, static_cast<char>(exit_code)} + message);

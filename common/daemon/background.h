@@ -21,7 +21,8 @@ class StartReport {
   ~StartReport();
   // True while a parent waits.
   bool is_open() const { return pipe_ >= 0; }
-  void good();
+  // The parent prints `remark`, if any, and exits 0.
+  void good(const std::string& remark = {});
   void bad(const std::string& message);
   // The parent prints `message` as it is and exits with `exit_code` (1 to 255).
   void bad(int exit_code, const std::string& message);

@@ -157,7 +157,7 @@ int Daemon::run(runtime::AsioRuntime& runtime, Task<Status> main,
   return 0;
 }
 
-void Daemon::ready() { state_->report.good(); }
+void Daemon::ready(const std::string& remark) { state_->report.good(remark); }
 
 void Daemon::failed(int exit_code, const std::string& message) {
   state_->log->error("cannot start: {}", message);

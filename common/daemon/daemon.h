@@ -41,8 +41,9 @@ class Daemon {
   // ends it at once. Returns the exit code: 0 after a clean end, 1 with the error logged
   // (failed()).
   int run(runtime::AsioRuntime& runtime, Task<Status> main, std::function<void()> request_stop);
-  // The daemon serves: lets the parent of a background start exit 0.
-  void ready();
+  // The daemon serves: lets the parent of a background start exit 0. A `remark` is for the person
+  // who started it: printed by the parent.
+  void ready(const std::string& remark = {});
   // It will not serve: the parent of a background start prints `message` on stderr and exits with
   // `exit_code`; in the foreground it is printed here. The caller ends with the same code.
   void failed(int exit_code, const std::string& message);

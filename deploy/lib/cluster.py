@@ -49,6 +49,15 @@ def able_mds(members: list[dict]) -> list[dict]:
             mds["uptime_ns"] > 0]
 
 
+def owns_journal(part: dict) -> bool:
+    """The journal directory of this chunk server is not somebody else's by now."""
+    try:
+        owner = json.loads((Path(part["journal"]) / "cairn-journal.owner").read_text())
+        return owner["repository"] == part["repo"]
+    except (KeyError, OSError, ValueError):
+        return False
+
+
 class Cluster:
     def __init__(self, directory: Path):
         self.dir = directory
@@ -160,6 +169,15 @@ class Cluster:
         part["id"] = json.loads((Path(part["repo"]) / "mds.conf").read_text())["mds_id"]
         self.start(part)
 
+    def make_cs(self, part: dict, *options: str) -> None:
+        """`options` are for make-cs."""
+        journal = ["-j", part["journal"]] if part.get("journal") else []
+        if self.state.get("journal_mb"):
+            journal += ["-s", str(self.state["journal_mb"])]
+        self.run("cairn", "-c", CLUSTER, "make-cs", "-r", part["repo"], "--size",
+                 self.state["cs_size"], *journal, *options, host_file=part["host_file"])
+        part["id"] = json.loads((Path(part["repo"]) / "cs.conf").read_text())["cs_id"]
+
     # ---- parts ----
 
     def find(self, part: dict) -> int | None:
@@ -191,8 +209,8 @@ class Cluster:
             self.start_client(part)
         else:
             program = "cairn-mdsd" if part["kind"] == "mds" else "cairn-csd"
-            self.run(program, "-r", part["repo"], "-D", host_file=part.get("host_file"),
-                     where=self.where(part))
+            self.run(program, "-r", part["repo"], "-D", *part.get("options", []),
+                     host_file=part.get("host_file"), where=self.where(part))
         pid = self.find(part)
         if pid is None:
             raise DemoError(f"{part['name']} ended right after its start", self.log_tail(part))
@@ -286,6 +304,8 @@ class Cluster:
                     point.rmdir()
             else:
                 shutil.rmtree(part["repo"], ignore_errors=True)
+                if owns_journal(part):
+                    shutil.rmtree(part["journal"], ignore_errors=True)
         for name in ("etc", "logs"):
             shutil.rmtree(self.dir / name, ignore_errors=True)
         (self.dir / "password").unlink(missing_ok=True)

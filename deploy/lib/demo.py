@@ -23,6 +23,7 @@ from networks import Networks
 GIB = 2**30
 CS_SIZE_MAX = 20 * GIB
 CS_SIZE_MIN = GIB
+JOURNAL_MB = 64
 MDS_COUNTS = (1, 3, 5)
 
 
@@ -62,6 +63,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise DemoError(f"{options.cs} chunk servers on {options.hosts} hosts are too few",
                         f"Each chunk has {needed} pieces, each on a host of its own.",
                         f"Say --cs {needed + 1} or choose a narrower encoding.", 2)
+    if options.journals and not options.journal_mb:
+        options.journal_mb = JOURNAL_MB
     if not options.no_mount:
         mounts.require_fuse()
 
@@ -92,8 +95,12 @@ def lay_out(cluster: Cluster, options: argparse.Namespace) -> None:
         cluster.new_mds()
     for number in range(1, options.cs + 1):
         host = (number - 1) % options.hosts + 1
-        parts[f"cs:{number}"] = {"kind": "cs", "repo": str(cluster.dir / f"cs{number}"),
-                                 "host_file": str(cluster.etc / "hosts" / f"host{host}")}
+        part = parts[f"cs:{number}"] = {"kind": "cs", "repo": str(cluster.dir / f"cs{number}"),
+                                        "host_file": str(cluster.etc / "hosts" / f"host{host}")}
+        if options.allow_faults:
+            part["options"] = ["--allow-faults"]
+        if options.journals:
+            part["journal"] = str(options.journals / f"cs{number}")
     for number in range(1, (0 if options.no_mount else options.clients) + 1):
         point = options.mount or cluster.dir / "mnt"
         point = point if number == 1 else Path(f"{point}{number}")
@@ -104,7 +111,8 @@ def lay_out(cluster: Cluster, options: argparse.Namespace) -> None:
         part["name"] = name
     attribute = (f"replicas={options.replicas}" if options.replicas
                  else f"encoding={options.encoding}")
-    cluster.state |= {"attribute": attribute, "cs_size": cs_size(options)}
+    cluster.state |= {"attribute": attribute, "cs_size": cs_size(options),
+                      "journal_mb": options.journal_mb}
     (cluster.dir / "logs").mkdir()
     cluster.save()
 
@@ -124,9 +132,7 @@ def make_and_start(cluster: Cluster) -> None:
     say(f"making {len(cluster.names('cs'))} chunk servers")
     for name in cluster.names("cs"):
         part = cluster.parts[name]
-        cluster.run("cairn", "-c", CLUSTER, "make-cs", "-r", part["repo"], "--size",
-                    cluster.state["cs_size"], host_file=part["host_file"])
-        part["id"] = json.loads((Path(part["repo"]) / "cs.conf").read_text())["cs_id"]
+        cluster.make_cs(part)
         cluster.start(part)
     cluster.wait_active()
     cluster.run("cairn", "-c", CLUSTER, "set-attr", "-p", "/", cluster.state["attribute"],
@@ -333,6 +339,12 @@ def parse(words: list[str]) -> argparse.Namespace:
                       help="mount point (DIR/mnt)")
     make.add_argument("--clients", type=int, default=1, help="mounts: DIR/mnt, DIR/mnt2, ... (1)")
     make.add_argument("--cs-size", help="space of each chunk server (20G or what fits)")
+    make.add_argument("--journals", type=lambda text: Path(text).absolute(), metavar="DIR",
+                      help="journals of the chunk servers in DIR/cs1, ...: on an SSD, say")
+    make.add_argument("--journal-mb", type=int, metavar="MB",
+                      help="size of each journal (64)")
+    make.add_argument("--allow-faults", action="store_true",
+                      help="faults of drives can be injected into the chunk servers (tests)")
     make.add_argument("--no-build", action="store_true", help="use the programs as they are")
     make.add_argument("--no-install", action="store_true", help="do not look for missing packages")
     make.add_argument("--no-mount", action="store_true", help="servers only")

@@ -26,7 +26,11 @@ Task<Result<ChunkCensus::Shared>> ChunkCensus::take() {
 
 Task<Result<ChunkCensus::Shared>> ChunkCensus::walk() {
   const std::shared_ptr<Count> count = std::make_shared<Count>();
-  count->at = env_.runtime.now();
+  const Instant now = env_.runtime.now();
+  count->at = now;
+  const std::function<CsState(std::uint32_t)> state_of = [this, now](std::uint32_t cs) {
+    return board_.state_of(cs, now);
+  };
   const std::string end = kv::prefix_end(keys::all_of(keys::Table::kChunk));
   std::string from = keys::all_of(keys::Table::kChunk);
   for (;;) {
@@ -42,7 +46,7 @@ Task<Result<ChunkCensus::Shared>> ChunkCensus::walk() {
       ++seen;
       pb::Chunk chunk;
       damaged = !chunk.ParseFromArray(value.data(), static_cast<int>(value.size()));
-      if (!damaged) add(chunk, count.get());
+      if (!damaged) add(chunk, state_of, count.get());
       return !damaged;
     };
     CO_TRY_VOID(env_.tables.scan(from, end, visit));
@@ -59,22 +63,32 @@ ChunkState ChunkCensus::state_of(const pb::Chunk& chunk) const {
   return chunk_state(chunk, [this, now](std::uint32_t cs) { return board_.state_of(cs, now); });
 }
 
-void ChunkCensus::add(const pb::Chunk& chunk, Count* count_of) const {
-  const ChunkState state = state_of(chunk);
+void ChunkCensus::add(const pb::Chunk& chunk,
+                      const std::function<CsState(std::uint32_t cs)>& state_of, Count* count_of) {
+  const ChunkState state = chunk_state(chunk, state_of);
   count(state, &count_of->states);
-  const Instant now = env_.runtime.now();
   std::uint32_t readable = 0;
+  const auto counts = [&](const pb::Piece& piece) {
+    return piece.state() == pb::PIECE_UNWRITTEN || state_of(piece.cs_id()) != CsState::kOffline;
+  };
+  const auto lost = [](const pb::Piece& piece) {
+    return piece.state() == pb::PIECE_MISSING || piece.cs_id() == 0;
+  };
   for (const pb::Piece& piece : chunk.pieces()) {
-    const bool lost = piece.state() == pb::PIECE_MISSING || piece.cs_id() == 0;
-    if (lost) ++count_of->missing_pieces;
-    if (!lost && board_.state_of(piece.cs_id(), now) != CsState::kOffline) ++readable;
+    if (lost(piece)) {
+      ++count_of->missing_pieces;
+    } else if (counts(piece)) {
+      ++readable;
+    }
   }
   for (const pb::Piece& piece : chunk.pieces()) {
-    if (piece.state() == pb::PIECE_MISSING || piece.cs_id() == 0) continue;
+    if (lost(piece)) continue;
     PerCs& cs = count_of->by_cs[piece.cs_id()];
     ++cs.chunks[state];
-    const bool here = board_.state_of(piece.cs_id(), now) != CsState::kOffline;
-    if (here && readable == chunk.encoding().data()) ++cs.unique;
+    if (piece.state() != pb::PIECE_CURRENT) continue;
+    ++cs.written;
+    const std::uint32_t elsewhere = readable - (counts(piece) ? 1 : 0);
+    if (elsewhere < chunk.encoding().data()) ++cs.unique;
   }
 }
 

@@ -5,6 +5,7 @@
 // Limits:   the walk costs time in proportion to the chunks; only the admin tool asks for it.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -21,7 +22,10 @@ class ChunkCensus {
   static constexpr std::size_t kSlice = 2000;
 
   struct PerCs {
-    std::uint64_t unique = 0;  // pieces of chunks that could not be read without this CS
+    std::uint64_t written = 0;  // pieces that its drive should have
+    // Pieces whose loss would leave their chunk with fewer pieces than the data needs, counting
+    // what is not offline elsewhere. One never written is on no disk: losing it loses nothing.
+    std::uint64_t unique = 0;
     // Chunks of each state that have a piece here, by ChunkState.
     std::map<ChunkState, std::uint64_t> chunks;
   };
@@ -36,10 +40,12 @@ class ChunkCensus {
   ChunkCensus(Environment env, const CsBoard& board) : env_(env), board_(board) {}
   Task<Result<Shared>> take();
   ChunkState state_of(const pb::Chunk& chunk) const;
+  // Pure: what one chunk adds to the count.
+  static void add(const pb::Chunk& chunk, const std::function<CsState(std::uint32_t cs)>& state_of,
+                  Count* count);
 
  private:
   Task<Result<Shared>> walk();
-  void add(const pb::Chunk& chunk, Count* count) const;
 
   Environment env_;
   const CsBoard& board_;

@@ -4,6 +4,10 @@
 
 namespace cairn::mds::master {
 
+namespace {
+constexpr std::string_view kFailureLetters = "HSRT";
+}
+
 std::string_view cs_state_text(CsState state) {
   switch (state) {
     case CsState::kActive:
@@ -32,27 +36,40 @@ const CsEntry* CsBoard::find(std::uint32_t cs_id) const {
   return at == entries_.end() ? nullptr : &at->second;
 }
 
-void CsBoard::registered(std::uint32_t cs_id, std::string version, Instant now) {
+void CsBoard::registered(std::uint32_t cs_id, Registration registration, Instant now) {
   CsEntry* entry = find(cs_id);
   if (entry == nullptr) return;
   entry->registered = true;
-  entry->version = std::move(version);
-  entry->failure.clear();
+  entry->version = std::move(registration.version);
+  entry->engine = std::move(registration.engine);
+  entry->repository = std::move(registration.repository);
   entry->last_seen = now;
+  set_failure(*entry, std::move(registration.failure));
 }
 
-void CsBoard::heartbeat(std::uint32_t cs_id, pb::CsStatistics statistics, std::string failure,
-                        Instant now) {
+void CsBoard::heartbeat(std::uint32_t cs_id, std::optional<pb::CsStatistics> statistics,
+                        CsFailure failure, Instant now) {
   CsEntry* entry = find(cs_id);
   if (entry == nullptr) return;
   entry->last_seen = now;
-  entry->failure = std::move(failure);
-  entry->rates.add(now, {statistics.bytes_read(), statistics.bytes_written()});
-  entry->statistics = std::move(statistics);
+  set_failure(*entry, std::move(failure));
+  if (!statistics.has_value()) return;
+  entry->rates.add(now, {statistics->bytes_read(), statistics->bytes_written()});
+  entry->statistics = std::move(*statistics);
+}
+
+void CsBoard::set_failure(CsEntry& entry, CsFailure failure) {
+  entry.failure = std::move(failure);
+  if (entry.failure.why.empty()) {
+    entry.failure.letter = '\0';
+    entry.told_letter = '\0';
+  } else if (kFailureLetters.find(entry.failure.letter) == std::string_view::npos) {
+    entry.failure.letter = 'H';
+  }
 }
 
 CsState CsBoard::state(const CsEntry& entry, Instant now) const {
-  if (!entry.failure.empty()) return CsState::kOffline;
+  if (!entry.failure.why.empty()) return CsState::kOffline;
   const Duration silent = now - entry.last_seen;
   if (silent >= offline_after_) return CsState::kOffline;
   return entry.registered && silent < inactive_after_ ? CsState::kActive : CsState::kInactive;
@@ -131,13 +148,23 @@ std::vector<CsBoard::Change> CsBoard::take_changes(Instant now) {
     const CsState after = state(entry, now);
     if (after == entry.reported) continue;
     // A new master has not heard of it yet: that says nothing.
-    if (!entry.registered && entry.failure.empty() && now - entry.last_seen < inactive_after_) {
+    if (!entry.registered && entry.failure.why.empty() && now - entry.last_seen < inactive_after_) {
       continue;
     }
     changes.push_back(Change{.cs_id = id, .before = entry.reported, .after = after});
     entry.reported = after;
   }
   return changes;
+}
+
+std::vector<std::uint32_t> CsBoard::take_failures() {
+  std::vector<std::uint32_t> news;
+  for (auto& [id, entry] : entries_) {
+    if (entry.failure.why.empty() || entry.told_letter == entry.failure.letter) continue;
+    entry.told_letter = entry.failure.letter;
+    news.push_back(id);
+  }
+  return news;
 }
 
 }  // namespace cairn::mds::master

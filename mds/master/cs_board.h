@@ -1,8 +1,8 @@
 // CsBoard: what the master knows of the chunk servers: the table's records plus heartbeats.
 //
 // States: active (heard within cs_inactive_after), inactive (silent for longer, or never heard
-// since
-//         the master started), offline (silent for cs_offline_after, or its disk failed).
+//         since the master started), offline (silent for cs_offline_after, or it said itself that
+//         it cannot serve: a failure; that ends when it registers or reports without one).
 // Pure memory: time enters as an argument.
 #pragma once
 
@@ -22,14 +22,24 @@ namespace cairn::mds::master {
 
 std::string_view cs_state_text(CsState state);
 
+// Why a CS says that it serves nothing. `why` is empty: it does serve.
+struct CsFailure {
+  std::string why;
+  char letter = '\0';  // H S R T
+  friend bool operator==(const CsFailure&, const CsFailure&) = default;
+};
+
 struct CsEntry {
   pb::CsRecord record;
   pb::CsStatistics statistics;
-  std::string failure;  // its disk failed: why
+  CsFailure failure;
   std::string version;
+  std::string engine;
+  std::string repository;                 // its directory, when it told
   bool registered = false;                // in this life of the master
   Instant last_seen;                      // start of the master when it was never heard
   CsState reported = CsState::kInactive;  // the state the last event told
+  char told_letter = '\0';                // of the failure the last event told; 0: none
   RateWindow<2> rates;                    // bytes read, bytes written
 };
 
@@ -54,8 +64,15 @@ class CsBoard {
   const CsEntry* find(std::uint32_t cs_id) const;
   const std::map<std::uint32_t, CsEntry>& all() const { return entries_; }
 
-  void registered(std::uint32_t cs_id, std::string version, Instant now);
-  void heartbeat(std::uint32_t cs_id, pb::CsStatistics statistics, std::string failure,
+  struct Registration {
+    std::string version = {};
+    std::string engine = {};
+    std::string repository = {};
+    CsFailure failure = {};
+  };
+  void registered(std::uint32_t cs_id, Registration registration, Instant now);
+  // Without statistics the ones of before stay.
+  void heartbeat(std::uint32_t cs_id, std::optional<pb::CsStatistics> statistics, CsFailure failure,
                  Instant now);
   CsState state(const CsEntry& entry, Instant now) const;
   CsState state_of(std::uint32_t cs_id, Instant now) const;
@@ -77,8 +94,12 @@ class CsBoard {
     CsState after = CsState::kInactive;
   };
   std::vector<Change> take_changes(Instant now);
+  // CSs with a failure of which no call told before.
+  std::vector<std::uint32_t> take_failures();
 
  private:
+  static void set_failure(CsEntry& entry, CsFailure failure);
+
   Duration inactive_after_;
   Duration offline_after_;
   std::map<std::uint32_t, CsEntry> entries_;

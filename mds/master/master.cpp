@@ -43,6 +43,7 @@ Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& l
              }),
       purger_(env_, [this](InodeId inode) { return may_purge(inode); }),
       census_(env_, cs_board_),
+      scrubs_(env_, cs_board_, events_),
       clients_(env_, {.sessions = sessions_,
                       .pins = pins_,
                       .leases = leases_,
@@ -179,9 +180,11 @@ void Master::step(Instant now) {
     cs_board_.forgive(gap);
     leases_.forgive(gap);
   }
+  for (const std::uint32_t cs : cs_board_.take_failures()) cs_failed(*cs_board_.find(cs));
   for (const CsBoard::Change& change : cs_board_.take_changes(now)) cs_changed(change, now);
   tell_cluster_state(now);
   purger_.step();
+  scrubs_.step(now);
   for (const SessionId id : sessions_.expired(now, options_.settings.lease)) {
     ender_.begin(id, fmt::format("nothing was heard of it for {} s", options_.settings.lease / 1s),
                  true);
@@ -189,12 +192,19 @@ void Master::step(Instant now) {
   end_grace_if_known();
 }
 
+void Master::cs_failed(const CsEntry& entry) {
+  events_.write("MDS", Severity::kWarning,
+                fmt::format("CS#{} has reported hard error on {} ({}): {}", entry.record.id(),
+                            entry.repository.empty() ? "its repository" : entry.repository,
+                            entry.failure.letter, entry.failure.why));
+}
+
 void Master::cs_changed(const CsBoard::Change& change, Instant now) {
   const CsEntry* entry = cs_board_.find(change.cs_id);
-  if (!entry->failure.empty()) {
+  if (!entry->failure.why.empty()) {
     events_.write("MDS", Severity::kWarning,
-                  fmt::format("CS#{} at {} is {}: its disk failed: {}", change.cs_id,
-                              entry->record.host(), cs_state_text(change.after), entry->failure));
+                  fmt::format("CS#{} at {} is {}", change.cs_id, entry->record.host(),
+                              cs_state_text(change.after)));
   } else if (change.after == CsState::kActive) {
     events_.write("MDS", Severity::kInfo,
                   fmt::format("CS#{} at {} is active", change.cs_id, entry->record.host()));

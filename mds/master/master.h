@@ -19,6 +19,7 @@
 #include "mds/master/chunk_census.h"
 #include "mds/master/client_service.h"
 #include "mds/master/event_writer.h"
+#include "mds/master/scrubs.h"
 #include "mds/replication/replicated_log.h"
 
 namespace cairn::mds::master {
@@ -52,6 +53,7 @@ class Master {
   const Recovery& recovery() const { return recovery_; }
   ChunkCensus& census() { return census_; }
   EventWriter& events() { return events_; }
+  Scrubs& scrubs() { return scrubs_; }
   Instant started() const { return started_; }
   // Until then sessions of before the restart may hold what the master does not know.
   bool in_grace() const { return grace_; }
@@ -63,6 +65,7 @@ class Master {
   static Task<void> run_background(Master* self);
   void step(Instant now);
   void end_grace_if_known();
+  void cs_failed(const CsEntry& entry);
   void cs_changed(const CsBoard::Change& change, Instant now);
   void tell_cluster_state(Instant now);
   bool may_purge(InodeId inode) const;
@@ -94,6 +97,7 @@ class Master {
   SessionEnder ender_;
   Purger purger_;
   ChunkCensus census_;
+  Scrubs scrubs_;
   ClientService clients_;
 };
 

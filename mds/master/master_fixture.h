@@ -321,7 +321,7 @@ class MasterTest : public ::testing::Test {
       record.set_host("cs-host");
       record.set_address(servers_[i]->address().to_string());
       master_->cs_board().put(record, runtime_.now());
-      master_->cs_board().registered(1025 + i, "test", runtime_.now());
+      master_->cs_board().registered(1025 + i, {.version = "test"}, runtime_.now());
       heartbeat(1025 + i);
     }
   }
@@ -329,7 +329,7 @@ class MasterTest : public ::testing::Test {
     pb::CsStatistics statistics;
     statistics.set_space_bytes(100_GiB);
     statistics.set_free_bytes(60_GiB);
-    master_->cs_board().heartbeat(cs, statistics, "", runtime_.now());
+    master_->cs_board().heartbeat(cs, statistics, {}, runtime_.now());
   }
   void set_root_encoding(unsigned data, unsigned parity, unsigned min) {
     pb::Command command;

@@ -16,10 +16,12 @@ constexpr Duration kLastWords = 5s;
 constexpr Duration kTurnedAway = 2s;
 // The methods a reign serves, in the order of proto/admin.proto and proto/mds_cluster.proto.
 constexpr const char* kMasterMethods[] = {
-    "/cairn.pb.Admin/AddCs",        "/cairn.pb.Admin/Stat",       "/cairn.pb.Admin/Info",
-    "/cairn.pb.Admin/SetPolicy",    "/cairn.pb.Admin/GetPolicy",  "/cairn.pb.Admin/Events",
-    "/cairn.pb.Admin/AddMds",       "/cairn.pb.Admin/RemoveMds",  "/cairn.pb.Admin/CheckMds",
-    "/cairn.pb.Cluster/RegisterCs", "/cairn.pb.Cluster/Heartbeat"};
+    "/cairn.pb.Admin/AddCs",        "/cairn.pb.Admin/Stat",         "/cairn.pb.Admin/Info",
+    "/cairn.pb.Admin/SetPolicy",    "/cairn.pb.Admin/GetPolicy",    "/cairn.pb.Admin/Events",
+    "/cairn.pb.Admin/AddMds",       "/cairn.pb.Admin/RemoveMds",    "/cairn.pb.Admin/CheckMds",
+    "/cairn.pb.Admin/SetConfig",    "/cairn.pb.Admin/GetConfig",    "/cairn.pb.Admin/Scrub",
+    "/cairn.pb.Admin/ScrubStatus",  "/cairn.pb.Cluster/RegisterCs", "/cairn.pb.Cluster/Heartbeat",
+    "/cairn.pb.Cluster/LookupChunk"};
 }  // namespace
 
 MdsServer::Reign::Reign(MdsServer& server, const master::Master::Options& options)

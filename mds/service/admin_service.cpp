@@ -31,6 +31,18 @@ void AdminService::add_to(rpc::Dispatcher& dispatcher) {
   dispatcher.add<pb::EventsRequest, pb::EventsReply>(
       "/cairn.pb.Admin/Events",
       [this](pb::EventsRequest request) { return events(this, std::move(request)); });
+  dispatcher.add<pb::SetConfigRequest, pb::SetConfigReply>(
+      "/cairn.pb.Admin/SetConfig",
+      [this](pb::SetConfigRequest request) { return set_config(this, std::move(request)); });
+  dispatcher.add<pb::GetConfigRequest, pb::GetConfigReply>(
+      "/cairn.pb.Admin/GetConfig",
+      [this](pb::GetConfigRequest request) { return get_config(this, std::move(request)); });
+  dispatcher.add<pb::ScrubRequest, pb::ScrubReply>(
+      "/cairn.pb.Admin/Scrub",
+      [this](pb::ScrubRequest request) { return scrub(this, std::move(request)); });
+  dispatcher.add<pb::ScrubStatusRequest, pb::ScrubReply>(
+      "/cairn.pb.Admin/ScrubStatus",
+      [this](pb::ScrubStatusRequest request) { return scrub_status(this, std::move(request)); });
 }
 
 Status AdminService::check_cluster(const std::string& name) const {

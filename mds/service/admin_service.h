@@ -26,6 +26,15 @@ class AdminService {
   static Task<Result<pb::GetPolicyReply>> get_policy(AdminService* self,
                                                      pb::GetPolicyRequest request);
   static Task<Result<pb::EventsReply>> events(AdminService* self, pb::EventsRequest request);
+  // config.cpp
+  static Task<Result<pb::SetConfigReply>> set_config(AdminService* self,
+                                                     pb::SetConfigRequest request);
+  static Task<Result<pb::GetConfigReply>> get_config(AdminService* self,
+                                                     pb::GetConfigRequest request);
+  // scrub.cpp
+  static Task<Result<pb::ScrubReply>> scrub(AdminService* self, pb::ScrubRequest request);
+  static Task<Result<pb::ScrubReply>> scrub_status(AdminService* self,
+                                                   pb::ScrubStatusRequest request);
 
  private:
   using Census = master::ChunkCensus::Shared;
@@ -36,6 +45,9 @@ class AdminService {
   Status fill_cs(const Census& census, pb::StatReply* reply) const;
   void fill_clients(pb::StatReply* reply) const;
   Status fill_events(pb::StatReply* reply) const;
+  void fill_allocatable(pb::StatReply* reply) const;
+  // scrub.cpp
+  Result<pb::ScrubReply> scrub_reply(std::uint64_t job) const;
   // policy.cpp
   std::vector<std::string> policy_warnings(const pb::Policy& policy) const;
   Task<Status> apply_policy(std::vector<std::uint64_t> inodes, const pb::SetPolicyRequest* request,

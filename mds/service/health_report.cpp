@@ -34,6 +34,21 @@ std::string meaning(const master::ChunkCensus::Count* census, std::uint32_t cs) 
   return text;
 }
 
+// Drives that serve and are not well. One sentence a cause and CS, never one a block.
+void judge_drive(std::uint32_t id, const master::CsEntry& entry, pb::StatReply* reply) {
+  const pb::CsStatistics& statistics = entry.statistics;
+  const std::string name = fmt::format("CS {} at {}", id, entry.record.host());
+  if (statistics.damaged_blocks() != 0) {
+    reply->add_reasons(
+        fmt::format("{} has {}: they are read from the other pieces and written anew from them",
+                    name, plural(statistics.damaged_blocks(), "damaged block", "damaged blocks")));
+  }
+  for (const char letter : statistics.flags()) {
+    if (std::string_view("HSRT").find(letter) == std::string_view::npos) continue;
+    reply->add_reasons(fmt::format("{} reports trouble {} and still serves", name, letter));
+  }
+}
+
 void judge_members(pb::StatReply* reply) {
   int voters = 0;
   int up = 0;
@@ -84,11 +99,13 @@ void report_health(const master::CsBoard& board, const master::ChunkCensus::Coun
   bool failure = false;
   for (const auto& [id, entry] : board.all()) {
     const CsState state = board.state(entry, now);
+    if (state != CsState::kOffline) judge_drive(id, entry, reply);
     if (state == CsState::kActive) continue;
     std::string text =
         fmt::format("CS {} at {} is {}", id, entry.record.host(), master::cs_state_text(state));
-    if (!entry.failure.empty()) {
-      text += " because its disk failed (" + entry.failure + ")";
+    if (!entry.failure.why.empty()) {
+      text += fmt::format(" because it reported a hard error ({}): {}", entry.failure.letter,
+                          entry.failure.why);
     } else if (!entry.registered) {
       text += fmt::format(": it has not registered in the {} since this MDS knows it",
                           age(now - entry.last_seen));

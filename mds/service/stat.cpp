@@ -1,6 +1,7 @@
 // stat: the whole cluster in one answer, and in sentences why it is not healthy.
 #include <algorithm>
 
+#include "mds/placement/capacity.h"
 #include "mds/service/admin_service.h"
 #include "mds/service/health_report.h"
 #include "mds/state/machine.h"
@@ -50,7 +51,6 @@ Status AdminService::fill_cs(const Census& census, pb::StatReply* reply) const {
   const Instant now = env.runtime.now();
   std::uint64_t space = 0;
   std::uint64_t unused = 0;
-  std::uint64_t allocatable = 0;
   for (const auto& [id, entry] : master_.cs_board().all()) {
     const master::CsState state = master_.cs_board().state(entry, now);
     pb::CsStat* cs = reply->add_cs();
@@ -61,32 +61,52 @@ Status AdminService::fill_cs(const Census& census, pb::StatReply* reply) const {
     cs->set_host(entry.record.host());
     cs->set_address(entry.record.address());
     *cs->mutable_statistics() = entry.statistics;
+    if (entry.statistics.engine().empty()) cs->mutable_statistics()->set_engine(entry.engine);
     TRY(const std::uint64_t mapped, state::queries::pieces_on(env.tables, NodeId::from_raw(id)));
     cs->set_pieces_mapped(mapped);
     if (census != nullptr) {
       const auto counted = census->by_cs.find(id);
-      if (counted != census->by_cs.end()) cs->set_pieces_unique(counted->second.unique);
+      if (counted != census->by_cs.end()) {
+        cs->set_pieces_unique(counted->second.unique);
+        cs->set_pieces_written(counted->second.written);
+      }
     }
     cs->set_version(entry.version);
     cs->set_last_seen_ns_ago((now - entry.last_seen).count());
-    cs->set_failure(entry.failure);
+    cs->set_failure(entry.failure.why);
+    if (entry.failure.letter != '\0') cs->set_trouble(std::string(1, entry.failure.letter));
     cs->set_read_bytes_per_s(entry.rates.per_second(now, 0));
     cs->set_write_bytes_per_s(entry.rates.per_second(now, 1));
     if (state == master::CsState::kOffline) continue;
     space += entry.statistics.space_bytes();
     unused += entry.statistics.free_bytes();
-    const ByteCount reserve = placement::reserve_bytes(entry.statistics.space_bytes());
-    if (state == master::CsState::kActive && entry.statistics.free_bytes() > reserve) {
-      allocatable += entry.statistics.free_bytes() - reserve;
-    }
   }
-  // Raw space; allocatable as file data under the root's encoding.
   reply->set_space_bytes(space);
   reply->set_free_bytes(unused);
-  const pb::Encoding& encoding = reply->root_policy().encoding();
-  const std::uint64_t pieces = std::max(1U, encoding.data() + encoding.parity());
-  reply->set_allocatable_bytes(allocatable / pieces * std::max(1U, encoding.data()));
+  fill_allocatable(reply);
   return {};
+}
+
+// As file data under the root's encoding, beyond what placement keeps in reserve.
+void AdminService::fill_allocatable(pb::StatReply* reply) const {
+  std::vector<placement::Room> unused;
+  std::vector<placement::Room> whole;
+  for (const placement::Candidate& cs :
+       master_.cs_board().candidates(master_.environment().runtime.now())) {
+    if (!cs.active) continue;
+    const ByteCount reserve = placement::reserve_bytes(cs.space_bytes);
+    unused.push_back({cs.cs, cs.host, cs.free_bytes > reserve ? cs.free_bytes - reserve : 0});
+    whole.push_back({cs.cs, cs.host, cs.space_bytes});
+  }
+  const pb::Policy& policy = reply->root_policy();
+  const placement::Shape shape{
+      .data = std::max(1U, policy.encoding().data()),
+      .pieces = std::max(1U, policy.encoding().data() + policy.encoding().parity()),
+      .min = policy.encoding().min(),
+      .domain = policy.failure_domain() == pb::DOMAIN_DISK ? placement::Domain::kDisk
+                                                           : placement::Domain::kHost};
+  reply->set_allocatable_bytes(placement::allocatable_bytes(unused, shape));
+  reply->set_allocatable_space_bytes(placement::allocatable_bytes(whole, shape));
 }
 
 void AdminService::fill_clients(pb::StatReply* reply) const {

@@ -186,6 +186,12 @@ Status read_sessions(Walk& walk) {
   });
 }
 
+Status read_settings(Walk& walk) {
+  return each_key(walk, Table::kSetting, [&](std::string_view key, std::string_view value) {
+    return keys::decode_setting(key).has_value() && !value.empty();
+  });
+}
+
 // Follows the parents to the root: everything that does is marked in `rooted`.
 bool reaches_root(const Walk& walk, std::uint64_t id, std::set<std::uint64_t>& rooted) {
   std::vector<std::uint64_t> path;
@@ -350,6 +356,7 @@ Result<std::vector<std::string>> check_invariants(const kv::Reader& reader, std:
   TRY_VOID(read_namespace(walk));
   TRY_VOID(read_chunks(walk));
   TRY_VOID(read_sessions(walk));
+  TRY_VOID(read_settings(walk));
   walk.expect(walk.inodes.contains(kRootInode.raw()), "there is no root", kRootInode.raw());
   check_namespace(walk);
   check_chunks(walk);

@@ -85,6 +85,7 @@ std::string reply(SessionSeq reply) {
 }
 std::string chunk_server(NodeId cs) { return with_u32(Table::kChunkServer, cs.raw()); }
 std::string event(std::uint64_t event) { return with_u64(Table::kEvent, event); }
+std::string setting(std::string_view name) { return all_of(Table::kSetting) + std::string(name); }
 
 std::string all_of(Table table) { return std::string(1, static_cast<char>(table)); }
 std::string of_inode(Table table, InodeId inode) { return with_u64(table, inode.raw()); }
@@ -142,6 +143,11 @@ std::optional<SessionSeq> decode_reply(std::string_view key) {
 
 std::optional<std::uint64_t> decode_event(std::string_view key) {
   return one_u64(Table::kEvent, key);
+}
+
+std::optional<std::string_view> decode_setting(std::string_view key) {
+  if (key.size() < 2 || key[0] != static_cast<char>(Table::kSetting)) return std::nullopt;
+  return key.substr(1);
 }
 
 std::string encode_number(std::uint64_t number) {

@@ -36,6 +36,7 @@ enum class Table : char {
   kReply = 'Q',        // session, seq -> ClientReply
   kChunkServer = 'H',  // cs -> CsRecord
   kEvent = 'E',        // event -> Event
+  kSetting = 'V',      // name -> value: settings of the cluster that are not at their default
 };
 
 struct InodeName {
@@ -79,6 +80,7 @@ std::string session(SessionId session);
 std::string reply(SessionSeq reply);
 std::string chunk_server(NodeId cs);
 std::string event(std::uint64_t event);
+std::string setting(std::string_view name);
 
 // What all keys of a table, or of one owner in it, start with.
 std::string all_of(Table table);
@@ -96,6 +98,7 @@ std::optional<SessionInode> decode_lease(std::string_view key);             // L
 std::optional<SessionId> decode_session(std::string_view key);              // S
 std::optional<SessionSeq> decode_reply(std::string_view key);               // Q
 std::optional<std::uint64_t> decode_event(std::string_view key);            // E
+std::optional<std::string_view> decode_setting(std::string_view key);       // V, lives as the key
 
 // Values that are one number: 8 bytes, big-endian.
 std::string encode_number(std::uint64_t number);

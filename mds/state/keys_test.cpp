@@ -47,6 +47,7 @@ TEST(Keys, HaveTheirGoldenBytes) {
   EXPECT_EQ(hex(reply({kSession, RequestSeq(9)})), "5100000000000000070000000000000009");
   EXPECT_EQ(hex(chunk_server(kCs)), "4800000401");
   EXPECT_EQ(hex(event(10000)), "450000000000002710");
+  EXPECT_EQ(hex(setting("a.b")), "56612e62");
   EXPECT_EQ(hex(encode_number(0x1122334455667788)), "1122334455667788");
 }
 
@@ -78,6 +79,7 @@ TEST(Keys, DecodeWhatTheyEncode) {
   ASSERT_TRUE(stored.has_value());
   EXPECT_EQ(stored->seq, RequestSeq(9));
   EXPECT_EQ(decode_event(event(12)), 12u);
+  EXPECT_EQ(decode_setting("Va.b"), "a.b");
   EXPECT_EQ(decode_number(encode_number(99)), 99u);
 }
 
@@ -91,6 +93,8 @@ TEST(Keys, RefuseBytesOfAnotherTableOrLength) {
   EXPECT_FALSE(decode_piece(Table::kPieceOn, "P").has_value());
   EXPECT_FALSE(decode_cs(Table::kChunkServer, piece_count(kCs)).has_value());
   EXPECT_FALSE(decode_lease(session(kSession)).has_value());
+  EXPECT_FALSE(decode_setting("V").has_value());
+  EXPECT_FALSE(decode_setting(event(1)).has_value());
   EXPECT_FALSE(decode_number("1234567").has_value());
 }
 
@@ -125,6 +129,15 @@ TEST(LogRecord, CommandHasItsGoldenBytes) {
   placement.set_cs_id(1026);
   EXPECT_EQ(hex(command.SerializeAsString()),
             "080a5a230a1a080110021802ba01110801120166180120a4032a0308e807400112050801108208");
+}
+
+TEST(LogRecord, SetConfigHasItsGoldenBytes) {
+  pb::Command command;
+  command.set_time_ns(5);
+  pb::Setting& setting = *command.mutable_set_config()->add_settings();
+  setting.set_name("a.b");
+  setting.set_value("3");
+  EXPECT_EQ(hex(command.SerializeAsString()), "080ac2010a0a080a03612e62120133");
 }
 
 TEST(LogRecord, InodeHasItsGoldenBytes) {

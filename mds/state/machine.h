@@ -39,6 +39,7 @@
 #include "common/base/ids.h"
 #include "common/base/result.h"
 #include "common/kv/kv.h"
+#include "mds/state/settings.h"
 #include "proto/log_record.pb.h"
 
 namespace cairn::mds::state {
@@ -106,6 +107,10 @@ Result<std::uint64_t> pieces_on(const kv::Reader& reader, NodeId cs);
 Result<std::vector<pb::Event>> events(const kv::Reader& reader, std::uint64_t after,
                                       std::size_t limit);
 Result<std::vector<pb::Event>> last_events(const kv::Reader& reader, std::size_t limit);
+// What a setting is: its stored value, or its default.
+Result<std::uint64_t> setting(const kv::Reader& reader, const SettingSpec& spec);
+// All that are stored, by name; also those that this version does not know.
+Result<std::vector<pb::Setting>> stored_settings(const kv::Reader& reader);
 // The stored reply of a mutation; nullopt when it is new.
 Result<std::optional<pb::ClientReply>> stored_reply(const kv::Reader& reader, SessionId session,
                                                     RequestSeq seq);

@@ -209,6 +209,29 @@ Result<std::vector<pb::Event>> last_events(const kv::Reader& reader, std::size_t
   return events(reader, after, limit);
 }
 
+Result<std::uint64_t> setting(const kv::Reader& reader, const SettingSpec& spec) {
+  TRY(const std::optional<std::string> stored, reader.get(keys::setting(spec.name)));
+  if (!stored) return spec.default_value;
+  return parse_setting(spec, *stored).value_or(spec.default_value);
+}
+
+Result<std::vector<pb::Setting>> stored_settings(const kv::Reader& reader) {
+  std::vector<pb::Setting> found;
+  bool bad = false;
+  const auto add = [&](std::string_view key, std::string_view value) {
+    const std::optional<std::string_view> name = keys::decode_setting(key);
+    bad = !name.has_value();
+    if (bad) return false;
+    pb::Setting& setting = found.emplace_back();
+    setting.set_name(std::string(*name));
+    setting.set_value(std::string(value));
+    return true;
+  };
+  TRY_VOID(rows::scan(reader, keys::all_of(keys::Table::kSetting), {}, add));
+  if (bad) return rows::corrupt(static_cast<char>(keys::Table::kSetting));
+  return found;
+}
+
 Result<std::optional<pb::ClientReply>> stored_reply(const kv::Reader& reader, SessionId session,
                                                     RequestSeq seq) {
   return rows::find<pb::ClientReply>(reader, keys::reply({session, seq}));

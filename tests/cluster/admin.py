@@ -122,6 +122,106 @@ def a_lost_store_is_never_made_anew(demo: Demo) -> None:
     wait_until(lambda: demo.stat()["cluster"]["status"] == "healthy", 30, "healthy again")
 
 
+def settings_of_the_cluster(demo: Demo) -> None:
+    name = "mds.wd.verify_chunks"
+    check_equal(demo.cairn("get-config").stdout, f"{name}=2\n", "defaults")
+    check_equal(demo.cairn("set-config", f"{name}=5").stdout, f"{name}=5 (was 2)\n", "set")
+    check_equal(demo.cairn("get-config", name).stdout, f"{name}=5\n", "what was set")
+    found = json.loads(demo.cairn("get-config", "--json").stdout)["settings"][0]
+    check_equal((found["value"], found["default"]), ("5", "2"), str(found))
+    told = f"Global configuration updated by request from 127.0.0.1: {name}=5"
+    wait_until(lambda: told in demo.cairn("get-event", "-n", "5").stdout, 5, told)
+    # It is in the log: the next master has it too.
+    old = master(demo)["id"]
+    demo.kill(f"mds:{old}")
+    wait_until(lambda: master(demo)["id"] != old, 20, "another master")
+    check_equal(demo.cairn("get-config", name).stdout, f"{name}=5\n", "at the next master")
+    demo.start(f"mds:{old}")
+    check_equal(demo.cairn("set-config", f"{name}=default").stdout, f"{name}=2 (was 5)\n", "back")
+
+
+def scrub_of_a_tree(demo: Demo) -> None:
+    tree = demo.mount / "scrubbed"
+    tree.mkdir()
+    for number in range(20):
+        (tree / str(number)).write_bytes(os.urandom(100_000))
+    os.sync()
+    clean = json.loads(demo.cairn("scrub", "now", tree, "--json").stdout)
+    check(clean["done"] and clean["damaged_blocks"] == 0 and clean["failure"] == "", str(clean))
+    check(clean["pieces"] == clean["verified"] and clean["pieces"] >= 20 * 3, str(clean))
+    check(clean["blocks"] >= 20 * 25, str(clean))
+    text = demo.cairn("scrub", "now", "-p", "/scrubbed/7").stdout
+    check("No damage was found." in text, text)
+    begun = demo.cairn("scrub", "now", tree, "--no-wait").stdout
+    job = begun.split()[1]
+    wait_until(lambda: "done" in demo.cairn("scrub", "status", job).stdout, 20, "the scrub ends")
+    check(job in demo.cairn("scrub", "status").stdout, "listed")
+
+
+def damage_block(repository: Path, wanted: bytes) -> bool:
+    """Flips a byte of every stored block that has this content; False when there is none."""
+    found = False
+    for path in repository.rglob("*"):
+        if not path.is_file() or path.stat().st_size < len(wanted):
+            continue
+        with path.open("r+b") as file:
+            position = 0
+            while True:
+                try:
+                    position = os.lseek(file.fileno(), position, os.SEEK_DATA) & -4096
+                except OSError:  # no more data
+                    break
+                end = os.lseek(file.fileno(), position, os.SEEK_HOLE)
+                while position < end:
+                    file.seek(position)
+                    if file.read(len(wanted)) == wanted:
+                        file.seek(position)
+                        file.write(bytes([wanted[0] ^ 1]))
+                        found = True
+                    position += 4096
+    return found
+
+
+def scrub_finds_and_heals_damage(demo: Demo) -> None:
+    demo.cairn("set-config", "mds.wd.verify_chunks=0")  # else it may be found before
+    path = demo.mount / "damaged"
+    content = os.urandom(1 << 20)
+    path.write_bytes(content)
+    os.sync()
+    first = next(piece["cs"] for piece in pieces(demo, path) if piece["index"] == 0)
+    time.sleep(2)  # a journal is applied
+    demo.kill(f"cs:{first}")
+    check(damage_block(demo.dir / f"cs{first - 1024}", content[:4096]), "the block was not found")
+    demo.start(f"cs:{first}")
+    wait_until(lambda: demo.stat()["cluster"]["status"] == "healthy", 30, "healthy again")
+    found = demo.cairn("scrub", "now", path, good=False)
+    check_equal(found.returncode, 1, found.stdout + found.stderr)
+    check(f"piece 0 on CS {first}: 1 of " in found.stdout, found.stdout)
+
+    def healed() -> bool:
+        server = next(cs for cs in demo.stat()["cs"] if cs["id"] == first)
+        return server["healed_blocks"] >= 1 and server["damaged_blocks"] == 0
+
+    wait_until(healed, 30, "the block is written anew from the other pieces")
+    clean = demo.cairn("scrub", "now", path)
+    check("No damage was found." in clean.stdout, clean.stdout)
+    check(path.read_bytes() == content, "what is read")
+    demo.cairn("set-config", "mds.wd.verify_chunks=default")
+
+
+def chunk_servers_have_what_the_map_says(demo: Demo) -> None:
+    os.sync()
+
+    def differing() -> list:
+        return [(cs["id"], cs["pieces_written"], cs["pieces"]) for cs in demo.stat()["cs"]
+                if cs["pieces_written"] != cs["pieces"]]
+
+    wait_until(lambda: not differing(), 20, f"pieces of map and drive agree: {differing()}")
+    for cs in demo.stat()["cs"]:
+        check(cs["pieces_unique"] <= cs["pieces_written"] <= cs["pieces_mapped"], str(cs))
+        check(cs["used_bytes"] + cs["free_bytes"] <= cs["space_bytes"], str(cs))
+
+
 def services_of_the_host(demo: Demo) -> None:
     services = json.loads(demo.cairn("list-services", "--json").stdout)["services"]
     check_equal([s["state"] for s in services], ["running"] * 10, "states")
@@ -291,7 +391,9 @@ def a_crashed_demo_can_be_taken_down(_: Demo) -> None:
 
 SCENARIOS = [attributes_in_a_mount, a_file_with_data_keeps_its_encoding, chunks_of_a_file,
              state_of_the_cluster, a_dead_server_is_shown_and_comes_back,
-             a_lost_store_is_never_made_anew, services_of_the_host, mds_that_agree,
+             settings_of_the_cluster, scrub_of_a_tree, scrub_finds_and_heals_damage,
+             chunk_servers_have_what_the_map_says, a_lost_store_is_never_made_anew,
+             services_of_the_host, mds_that_agree,
              an_interrupted_make_mds_goes_on, passwords_at_a_terminal, mount_helper,
              a_killed_mount_is_back_without_waiting, demo_says_it_is_up, two_demos_side_by_side,
              a_crashed_demo_can_be_taken_down]

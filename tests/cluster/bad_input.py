@@ -74,6 +74,28 @@ CASES = [
     ("get-attr of an unknown path", ["get-attr", "-p", "/nowhere"], "", 3, ["/nowhere"]),
     ("get-attr of no local file", ["get-attr", "{new}"], "", 3, ["{new}"]),
     ("info of an unknown path", ["info", "-p", "/nowhere"], "", 3, ["/nowhere"]),
+    ("set-config without a setting", ["set-config"], "", 2, ["settings"]),
+    ("set-config without a value", ["set-config", "mds.wd.verify_chunks"], "", 2, ["name=value"]),
+    ("set-config of an unknown name", ["set-config", "mds.wd.verify_chunk=3"], "", 2,
+     ["no setting 'mds.wd.verify_chunk'", "Did you mean 'mds.wd.verify_chunks'"]),
+    ("set-config above the range", ["set-config", "mds.wd.verify_chunks=1001"], "", 2,
+     ["mds.wd.verify_chunks=1001", "0 to 1000"]),
+    ("set-config of no number", ["set-config", "mds.wd.verify_chunks=many"], "", 2, ["0 to 1000"]),
+    ("set-config of nothing", ["set-config", "mds.wd.verify_chunks="], "", 2, ["0 to 1000"]),
+    ("set-config twice", ["set-config", "mds.wd.verify_chunks=3", "mds.wd.verify_chunks=4"], "", 2,
+     ["given twice"]),
+    ("set-config of a good and a bad one", ["set-config", "mds.wd.verify_chunks=3", "x=1"], "", 2,
+     ["no setting 'x'"]),
+    ("get-config of an unknown name", ["get-config", "verify_chunks"], "", 2,
+     ["Did you mean 'mds.wd.verify_chunks'"]),
+    ("scrub of no kind", ["scrub"], "", 2, ["cairn help scrub"]),
+    ("scrub of an unknown kind", ["scrub", "later"], "", 2, ["cairn help scrub"]),
+    ("scrub now without a path", ["scrub", "now"], "", 2, ["path"]),
+    ("scrub now of an unknown path", ["scrub", "now", "-p", "/nowhere"], "", 3, ["/nowhere"]),
+    ("scrub now outside a mount", ["scrub", "now", "/tmp"], "", 2, ["mount"]),
+    ("scrub status of no job", ["scrub", "status", "x"], "", 2, ["'x'"]),
+    ("scrub status of an unknown job", ["scrub", "status", "1"], "", 3,
+     ["scrub 1", "cairn scrub status"]),
     ("relative path from the root", ["set-attr", "-p", "x", "tier=0"], "", 2, ["'x'"]),
 ]
 
@@ -105,7 +127,8 @@ class Place:
         self.local = local
 
     def picture(self) -> tuple:
-        attributes = self.demo.cairn("get-attr", "-p", "/", "--json").stdout
+        attributes = (self.demo.cairn("get-attr", "-p", "/", "--json").stdout,
+                      self.demo.cairn("get-config", "--json").stdout)
         chunk_servers = sorted(cs["id"] for cs in self.demo.stat()["cs"])
         return tree_digests(self.local), tree_digests(self.etc), attributes, chunk_servers
 

@@ -79,6 +79,7 @@ class FakeCs final : public FakeServer {
   Duration delay{};             // before each answer
   std::uint64_t rot_reads = 0;  // so many answers carry a flipped bit
   std::uint64_t prepares = 0;
+  std::uint64_t unaligned = 0;  // of them
   std::uint64_t repeated = 0;
   std::uint64_t settles = 0;
   void kill();

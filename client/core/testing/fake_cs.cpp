@@ -73,6 +73,7 @@ Task<Result<net::Payload>> FakeCs::serve(std::uint64_t /*connection*/, std::uint
     pb::Prepare ask;
     CHECK(ask.ParseFromString(request.meta));
     ++prepares;
+    if (ask.unaligned()) ++unaligned;
     CO_TRY_VOID(prepare(ask, request));
     co_return net::Payload{};
   }

@@ -51,6 +51,7 @@ Status update_cs(Tables& tables, const pb::UpdateCs& op);
 Status set_policy(Tables& tables, const pb::SetPolicyCommand& op, pb::CommandReply& reply);
 Status purge_inode(Tables& tables, const pb::PurgeInode& op, pb::CommandReply& reply);
 Status pieces_removed(Tables& tables, const pb::PiecesRemoved& op);
+Status set_config(Tables& tables, const pb::SetConfigCommand& op);
 Status add_event(Tables& tables, const pb::AddEvent& op, std::int64_t time_ns);
 
 }  // namespace cairn::mds::state::ops

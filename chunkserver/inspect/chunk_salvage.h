@@ -1,0 +1,111 @@
+// ChunkSalvage: the data of one chunk from those of its pieces that are left, in repositories whose
+// daemons do not run, without the MDS.
+//
+// Promises: data pieces and parity of the newest version are put together; pieces of an older version,
+//           and those that were read without their journal, only where the newest parity agrees with
+//           them (row_solver.h). Undecided ops
+//           are treated as the recovery of a lost writer would: one that all its pieces of the newest
+//           version that are left have, or that one of them cannot undo any more, counts; others do
+//           not. Each block is verified. What is lost is named.
+// Requires: the inspections outlive it.
+// Limits:   memory: 1 MiB a piece.
+// Errors:   kUnsupported (a code of another version of Cairn), kCorrupt (pieces that contradict each
+//           other). Pieces that cannot be read are lost, not an error.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "chunkserver/inspect/inspection.h"
+#include "chunkserver/inspect/row_solver.h"
+#include "common/layout/file_layout.h"
+
+namespace cairn::chunkserver::inspect {
+
+struct ChunkPiece {
+  Inspection* from = nullptr;
+  PieceId id;
+  store::PieceRow row;
+};
+
+struct UndecidedOp {
+  store::OpId op;
+  bool counts = false;
+  erasure::PieceMask participants = 0;
+  erasure::PieceMask with = 0;  // pieces of the newest version that are left and have it
+  erasure::PieceMask without = 0;
+};
+
+struct ChunkReport {
+  ChunkVersion version;
+  erasure::PieceMask newest = 0;  // pieces of that version
+  erasure::PieceMask older = 0;   // of an older one, or read without their journal
+  bool maybe_old = false;         // the newest ones were all read without their journal
+  std::uint64_t fitted_rows = 0;      // older or absent pieces were taken since the parity agrees
+  std::uint64_t lost_blocks = 0;
+  std::uint64_t damaged_blocks = 0;   // of pieces; most of them were computed from others
+  std::vector<UndecidedOp> undecided;
+  std::vector<std::string> unreadable;  // pieces whose rows cannot be read, and why
+};
+
+// Neighbouring bytes of the chunk. `bytes` empty: lost, else `length` of them.
+struct ChunkRun {
+  ChunkOffset offset;
+  ByteCount length = 0;
+  Bytes bytes;
+};
+
+class ChunkSalvage {
+ public:
+  using VisitRun = std::function<Status(const ChunkRun& run)>;
+
+  // `pieces`: of one chunk, not empty. Of the same piece twice the newest counts.
+  static Result<ChunkSalvage> make(std::vector<ChunkPiece> pieces);
+  ChunkSalvage(ChunkSalvage&&) = default;
+
+  const layout::FileLayout& layout() const { return layout_; }
+  // Runs of blocks that were stored, or that may have been; not in order. Holes are not told.
+  Status each_run(const VisitRun& visit);
+  // Complete after each_run().
+  const ChunkReport& report() const { return report_; }
+
+ private:
+  enum class State : std::uint8_t { kAbsent, kOlder, kNewest, kUnreadable };
+  struct Place {
+    State state = State::kAbsent;
+    const ChunkPiece* piece = nullptr;
+    std::vector<std::uint32_t> segments;
+    // Of the segment under work: what it has, then, beside rows_, bytes and what is known of them;
+    // empty: not read.
+    std::vector<store::LocatedBlock> located;
+    Buffer bytes;
+    std::vector<Known> known;
+    bool usable() const { return state == State::kNewest || state == State::kOlder; }
+  };
+
+  ChunkSalvage(std::vector<ChunkPiece> pieces, layout::FileLayout layout);
+  unsigned data() const { return layout_.encoding().data; }
+  void choose_newest();
+  void decide_ops();
+  void give_up(Place& place, const Error& error);
+  std::vector<std::uint32_t> find_segments();
+  void locate(std::uint32_t segment);
+  std::size_t row_of(std::uint64_t block) const;
+  void read(Place& place, bool is_data);
+  void read_rows();
+  void solve_rows();
+  bool is_worth_telling(unsigned index, std::size_t row) const;
+  Status tell(unsigned index, const VisitRun& visit) const;
+
+  std::vector<ChunkPiece> pieces_;  // by index; places_ point into it
+  layout::FileLayout layout_;
+  RowSolver solver_;
+  std::vector<Place> places_;  // beside the pieces of the code
+  // Of the segment under work: blocks that any piece has, and the data pieces whose block is lost.
+  std::vector<std::uint64_t> rows_;
+  std::vector<erasure::PieceMask> lost_;
+  ChunkReport report_;
+};
+
+}  // namespace cairn::chunkserver::inspect

@@ -1,0 +1,281 @@
+#include "chunkserver/testing/store_sim.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "chunkserver/testing/store_calls.h"
+
+namespace cairn::chunkserver::testing {
+
+struct StoreSim::Running {
+  PieceId piece;
+  Duration delay;
+  TimedCall timed;
+  std::string broken;
+};
+
+StoreSim::StoreSim(SimSettings settings, SimStats* stats, bool verbose)
+    : settings_(std::move(settings)),
+      stats_(*stats),
+      verbose_(verbose),
+      prng_(settings_.world.seed + 77),
+      world_(settings_.world) {
+  world_.kv().set_self_flush_per_mille(settings_.self_flush_per_mille);
+  for (std::uint64_t chunk = 1; chunk <= settings_.pieces; ++chunk) models_[piece_id(chunk)];
+}
+
+void StoreSim::note(std::string_view text) {
+  for (const char c : text) {
+    trace_ = (trace_ ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  }
+  log(text);
+}
+
+void StoreSim::log(std::string_view text) {
+  if (!verbose_) return;
+  const double ms = static_cast<double>(world_.loop().now().nanos() - 1'000'000'000) / 1e6;
+  std::printf("%10.1f ms op %llu %.*s\n", ms,
+              static_cast<unsigned long long>(world_.power().operations()),
+              static_cast<int>(text.size()), text.data());
+}
+
+void StoreSim::fail_with(std::string text) {
+  if (failed()) return;
+  failure_ = fmt::format("step {}: {}", steps_, text);
+  note(failure_);
+}
+
+Task<void> StoreSim::run_call(StoreSim* sim, Running* running) {
+  if (running->delay != Duration{}) co_await sleep_for(sim->world_.loop(), running->delay);
+  running->timed.begun = ++sim->clock_;
+  CallAnswer answer = co_await issue(&sim->world_.store(), running->piece, &running->timed.call,
+                                     &running->broken);
+  running->timed.answer = std::move(answer);
+  running->timed.ended = ++sim->clock_;
+}
+
+Task<void> StoreSim::switch_ring(store::RingPlan plan) {
+  const std::string text = fmt::format("switch to '{}' {} blocks, journal {}", plan.directory,
+                                       plan.bytes / kBlockBytes, plan.journal);
+  note(text + " begins");
+  const bool outside = !plan.directory.empty();
+  store::RingPlan taken = plan;
+  const Status switched = co_await world_.store().switch_ring(std::move(taken));
+  if (!world_.power().up()) ++stats_.crashes_in_switch;
+  note(text + (switched.has_value() ? " is done" : ": " + switched.error().to_string()));
+  if (switched.has_value()) {
+    ++stats_.switches;
+    if (outside) ++stats_.switches_outside;
+    const store::StoreStatistics now = world_.store().statistics();
+    if (now.journal_directory != plan.directory || now.journal_bytes != plan.bytes ||
+        now.journal != plan.journal) {
+      fail_with("a ring is not where it was switched to");
+    }
+    co_return;
+  }
+  ++stats_.switches_refused;
+  const Code code = switched.error().code();
+  const bool full = code == Code::kNoSpace && !outside;
+  const bool small = code == Code::kInvalidArgument && plan.bytes < settings_.ring_bytes_min;
+  const bool refused = code == Code::kBusy || small || full;
+  if (!refused && !dead()) fail_with("a ring was not switched: " + switched.error().to_string());
+}
+
+Task<void> StoreSim::run_side(StoreSim* sim, const SideAction* side) {
+  if (side->delay != Duration{}) co_await sleep_for(sim->world_.loop(), side->delay);
+  store::PieceStore& store = sim->world_.store();
+  Status done;
+  switch (side->kind) {
+    case SideAction::Kind::kCheckpoint: {
+      ++sim->stats_.checkpoints;
+      done = co_await store.checkpoint();
+      break;
+    }
+    case SideAction::Kind::kCommit: {
+      ++sim->stats_.commits;
+      done = co_await store.commit_all();
+      break;
+    }
+    case SideAction::Kind::kSwitch: {
+      store::RingPlan plan = side->ring;
+      co_await sim->switch_ring(std::move(plan));
+      break;
+    }
+    case SideAction::Kind::kScrub: {
+      const Result<std::optional<PieceId>> first = co_await store.next_piece(std::nullopt);
+      if (!first.has_value()) done = fail(first.error());
+      if (first.has_value() && first->has_value()) {
+        const Result<std::vector<store::BlockRange>> stored =
+            co_await store.stored(**first, 0, 1000);
+        if (!stored.has_value() && stored.error().code() != Code::kPieceMissing) {
+          done = fail(stored.error());
+        }
+      }
+      break;
+    }
+  }
+  if (!done.has_value() && !sim->dead()) {
+    sim->fail_with("a side action fails: " + done.error().to_string());
+  }
+}
+
+Task<void> StoreSim::run_disaster(StoreSim* sim, const Disaster* disaster) {
+  StoreWorld& world = sim->world_;
+  if (disaster->delay != Duration{}) co_await sleep_for(world.loop(), disaster->delay);
+  if (!world.power().up()) co_return;
+  io::SimDisk* disk = &world.disk();
+  io::SimDisk* ring = world.ring_disk(world.store().statistics().journal_directory);
+  if (disaster->at_ring && ring != nullptr) disk = ring;
+  switch (disaster->kind) {
+    case Disaster::Kind::kNone:
+    case Disaster::Kind::kPower:
+      break;
+    case Disaster::Kind::kFailWrites:
+      disk->fail_writes(true);
+      ++sim->stats_.failed_writes;
+      break;
+    case Disaster::Kind::kFailFlush:
+      disk->fail_next_flush(disaster->seed);
+      sim->flush_fault_ = true;
+      ++sim->stats_.failed_flushes;
+      break;
+    case Disaster::Kind::kFailIndex:
+      world.kv().fail_writes(true);
+      ++sim->stats_.failed_indexes;
+      break;
+    case Disaster::Kind::kStall: {
+      disk->stall(true);
+      ++sim->stats_.stalls;
+      co_await sleep_for(world.loop(), 30s);
+      // Whoever watches over requests has seen enough.
+      const Error error(Code::kTimeout, "a request hangs");
+      if (world.power().up()) world.store().fence(error);
+      break;
+    }
+  }
+}
+
+Task<void> StoreSim::run(StepPlan* plan, std::vector<Running>* running) {
+  runtime::TaskGroup group(world_.loop());
+  for (Running& one : *running) group.spawn(run_call(this, &one));
+  for (const SideAction& side : plan->sides) group.spawn(run_side(this, &side));
+  group.spawn(run_disaster(this, &plan->disaster));
+  co_await group.join();
+  if (!dead()) co_await world_.store().quiesce();
+}
+
+void StoreSim::step(StepPlan plan) {
+  if (!failed() && dead()) survive();
+  if (failed()) return;
+  ++steps_;
+  ++stats_.steps;
+  const Disaster& disaster = plan.disaster;
+  if (disaster.kind == Disaster::Kind::kPower) {
+    world_.power().end_at(disaster.at, disaster.fate, disaster.seed);
+  }
+  std::vector<Running> running;
+  for (PlannedCall& call : plan.calls) {
+    running.push_back({call.piece, call.delay, {std::move(call.call), 0, 0, std::nullopt}, {}});
+  }
+  for (const Running& one : running) {
+    log(fmt::format("  {} ...", describe(one.timed.call)));
+  }
+  log(fmt::format("  {} side actions, disaster {}", plan.sides.size(),
+                  static_cast<int>(disaster.kind)));
+  world_.loop().run(run(&plan, &running));
+  History history;
+  for (Running& one : running) {
+    note(fmt::format("piece {}: {}", one.piece.chunk.raw(), describe(one.timed)));
+    if (!one.broken.empty()) fail_with(one.broken);
+    history[one.piece].push_back(std::move(one.timed));
+  }
+  if (failed()) return;
+  const bool fault = disaster.kind != Disaster::Kind::kNone && disaster.kind != Disaster::Kind::kPower;
+  if (dead() || fault) {
+    if (!dead()) {
+      // It was not noticed yet: the machine is restarted all the same.
+      world_.power().end_now(Fate::kBySeed, prng_.next());
+    }
+    after_death(history, fault);
+    return;
+  }
+  if (!sort_out_answers(&history)) return;
+  judge(history, Ending::kAlive, false);
+}
+
+// Reads that failed for a wound say nothing; other trouble must not be. False: failed.
+bool StoreSim::sort_out_answers(History* history) {
+  for (auto& [piece, calls] : *history) {
+    std::erase_if(calls, [this](const TimedCall& call) {
+      const std::optional<Code> code = call.answer->code;
+      const bool hurt = code == Code::kChecksumMismatch || code == Code::kDiskFailed;
+      if (std::holds_alternative<ModelRead>(call.call) && hurt && !wounds_.empty()) return true;
+      if (code == Code::kNoSpace && settings_.tight) {
+        ++stats_.no_space;
+        return false;
+      }
+      if (hurt || code == Code::kNoSpace || code == Code::kOverloaded || code == Code::kCorrupt) {
+        fail_with("an answer without a reason: " + describe(call));
+      }
+      return false;
+    });
+  }
+  return !failed();
+}
+
+void StoreSim::judge(const History& history, Ending ending, bool all) {
+  static const std::vector<TimedCall> kNothing;
+  std::map<PieceId, PieceModel> after;
+  for (const auto& [piece, model] : models_) {
+    const auto found = history.find(piece);
+    if (found == history.end() && !all) continue;
+    const std::vector<TimedCall>& calls = found == history.end() ? kNothing : found->second;
+    const std::optional<PieceSight> sight = see(piece);
+    if (!sight.has_value()) {
+      // It died while we looked: all of them are judged again.
+      if (!failed()) after_death(history, false);
+      return;
+    }
+    std::optional<PieceModel> now = explain(model, calls, sight, ending);
+    if (!now.has_value()) {
+      fail_with(unexplained(piece, calls, *sight, ending));
+      return;
+    }
+    after.emplace(piece, std::move(*now));
+  }
+  for (auto& [piece, model] : after) models_[piece] = std::move(model);
+  for (const auto& [piece, calls] : history) count(calls);
+}
+
+std::string StoreSim::unexplained(PieceId piece, const std::vector<TimedCall>& calls,
+                                  const PieceSight& sight, Ending ending) {
+  std::string text = fmt::format("piece {} is in no legal state{}\n  before: {}\n  seen:   {}",
+                                 piece.chunk.raw(),
+                                 ending == Ending::kCrashed ? " after a crash" : "",
+                                 describe(models_[piece].sight()), describe(sight));
+  for (const TimedCall& call : calls) text += "\n  " + describe(call);
+  return text;
+}
+
+void StoreSim::count(const std::vector<TimedCall>& calls) {
+  for (const TimedCall& call : calls) {
+    if (!call.answer.has_value()) continue;
+    if (call.answer->code.has_value()) {
+      ++stats_.refused;
+      continue;
+    }
+    if (const auto* prepare = std::get_if<ModelPrepare>(&call.call)) {
+      ++stats_.prepares;
+      if (!prepare->deltas.empty()) ++stats_.delta_prepares;
+      if (prepare->writes.size() == kAreaBlocks) ++stats_.large_prepares;
+    }
+    if (std::holds_alternative<ModelRead>(call.call)) ++stats_.reads;
+    if (std::holds_alternative<ModelSettle>(call.call)) ++stats_.settles;
+    if (std::holds_alternative<ModelSeal>(call.call)) ++stats_.seals;
+    if (std::holds_alternative<ModelResolve>(call.call)) ++stats_.resolves;
+    if (std::holds_alternative<ModelRemove>(call.call)) ++stats_.removes;
+  }
+}
+
+}  // namespace cairn::chunkserver::testing
