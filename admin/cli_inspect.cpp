@@ -35,6 +35,9 @@ void add_salvage_options(CLI::App& command, Inspect* options) {
                   "With --extract-files: only this file; may be given again")
       ->type_name("N")
       ->allow_extra_args(false);
+  command.add_flag("--assume-unwritten", options->assume_unwritten,
+                   "With --extract-files: take pieces that nobody has for never written where the "
+                   "rest of a chunk is enough then, also where nothing is left to prove it");
   command.add_flag("--resume", options->resume,
                    "Go on in a DIR that holds part of it: what is there is not written again");
   command

@@ -68,8 +68,6 @@ class ChunkServer {
   store::PieceStore* open_store() { return store_.get(); }
   io::MeteredDevice& device() { return device_; }
   std::string engine() const { return device_.engine(); }
-  // Requires: started.
-  pb::CsStatistics statistics() { return duties_->statistics(); }
 
  private:
   void start_care();

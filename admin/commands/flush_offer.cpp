@@ -14,8 +14,6 @@
 namespace cairn::admin {
 namespace {
 
-constexpr std::chrono::seconds kAllTogether{10};
-
 bool agrees() {
   if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDERR_FILENO) == 0) return false;
   std::fprintf(stderr,
@@ -32,7 +30,7 @@ bool agrees() {
 }  // namespace
 
 FlushOffer offer_flush_check(FlushCheckWish wish, const std::string& repository,
-                             const std::string& journal) {
+                             const std::string& journal, std::chrono::seconds duration) {
   FlushOffer offer;
   const bool wanted = wish == FlushCheckWish::kYes || (wish == FlushCheckWish::kAsk && agrees());
   if (!wanted) return offer;
@@ -43,7 +41,7 @@ FlushOffer offer_flush_check(FlushCheckWish wish, const std::string& repository,
   check.flushes_per_second = UINT64_MAX;
   for (const std::string& place : places) {
     const Result<FlushVerdict> verdict =
-        quick_flush_check(place, kAllTogether / static_cast<int>(places.size()));
+        quick_flush_check(place, duration / static_cast<int>(places.size()));
     if (!verdict.has_value()) {
       offer.warnings.push_back("the flushes of " + place +
                                " could not be checked: " + verdict.error().message());

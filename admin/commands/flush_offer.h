@@ -1,6 +1,7 @@
 // The ten-second check of flushes that make-cs offers, of the places a chunk server will write to.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct FlushOffer {
 
 // Asks on a terminal. `journal` empty: in the repository. Makes nothing that stays.
 FlushOffer offer_flush_check(FlushCheckWish wish, const std::string& repository,
-                             const std::string& journal);
+                             const std::string& journal,
+                             std::chrono::seconds duration = std::chrono::seconds(10));
 
 }  // namespace cairn::admin

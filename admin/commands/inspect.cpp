@@ -1,6 +1,7 @@
 #include "admin/commands/inspect.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "admin/commands/inspect_run.h"
 #include "admin/commands/inspect_text.h"
@@ -33,6 +34,9 @@ Outcome<void> check_usage(const Inspect& options) {
     return wrong_usage("--extract-files goes alone: it reads every piece and says what is lost");
   }
   if (!options.inodes.empty() && !files) return wrong_usage("--inode is for --extract-files");
+  if (options.assume_unwritten && !files) {
+    return wrong_usage("--assume-unwritten is for --extract-files");
+  }
   if (options.resume && !files && options.extract.empty()) {
     return wrong_usage("--resume is for --extract and --extract-files");
   }
@@ -64,15 +68,16 @@ std::string next_step(const Inspect& options, const std::string& repository, con
   const auto rest = open_one(options, repository, true);
   if (!rest.has_value()) {
     return "The index alone tells which block of the drive is whose: without it nothing of this "
-           "repository can be read.\nIts pieces are rebuilt from other chunk servers.";
+           "repository can be read.\nThe other chunk servers have the rest of its chunks.";
   }
   const std::string place = error.code() == Code::kJournalFailed
                                 ? "Name the directory where the journal is now "
                                   "(--journal-directory DIR).\nIf it is lost:  "
                                 : "";
-  return fmt::format("{}--without-journal shows the {} pieces that the drive itself has, as they "
-                     "were when the journal was last committed.",
-                     place, (*rest)->summary().counters.pieces);
+  return fmt::format(
+      "{}--without-journal shows the {} pieces that the drive itself has, as they "
+      "were when the journal was last committed.",
+      place, (*rest)->summary().counters.pieces);
 }
 
 Outcome<std::unique_ptr<Inspection>> open_repository(const Inspect& options,
@@ -93,30 +98,33 @@ Outcome<std::unique_ptr<Inspection>> open_repository(const Inspect& options,
 
 Status list_journal(InspectRun& run, Inspection& inspection) {
   TRY_VOID(run.out().begin_list("batches"));
-  TRY_VOID(inspection.for_each_batch([&run](const store::Batch& batch) -> Status {
+  bool any = false;
+  TRY_VOID(inspection.for_each_batch([&](const store::Batch& batch) -> Status {
     TRY_VOID(run.go_on());
+    any = true;
     TRY_VOID(run.out().item(batch_json(batch)));
     return run.out().text(batch_text(batch));
   }));
+  if (!any) {
+    TRY_VOID(run.out().text("The journal has nothing that the index may still need\n"));
+  }
   return run.out().end_list();
 }
 
 Status list_pieces(InspectRun& run, const Inspection& inspection) {
   TRY_VOID(run.out().begin_list("pieces"));
   TRY_VOID(run.out().text(kPieceTitle));
-  TRY_VOID(inspection.for_each_piece(
-      [&run](PieceId piece, const Result<store::PieceRow>& row) -> Status {
-        TRY_VOID(run.go_on());
-        if (!row.has_value()) {
-          run.note_trouble();
-          TRY_VOID(run.out().item({{"piece", piece_name(piece)},
-                                   {"error", row.error().message()}}));
-          return run.out().text(
-              fmt::format("{:<20} {}\n", piece_name(piece), row.error().message()));
-        }
-        TRY_VOID(run.out().item(piece_json(piece, *row)));
-        return run.out().text(piece_text(piece, *row));
-      }));
+  TRY_VOID(inspection.for_each_piece([&run](PieceId piece,
+                                            const Result<store::PieceRow>& row) -> Status {
+    TRY_VOID(run.go_on());
+    if (!row.has_value()) {
+      run.note_trouble();
+      TRY_VOID(run.out().item({{"piece", piece_name(piece)}, {"error", row.error().message()}}));
+      return run.out().text(fmt::format("{:<20} {}\n", piece_name(piece), row.error().message()));
+    }
+    TRY_VOID(run.out().item(piece_json(piece, *row)));
+    return run.out().text(piece_text(piece, *row));
+  }));
   return run.out().end_list();
 }
 
@@ -138,9 +146,8 @@ Status inspect_one(InspectRun& run, Inspection& inspection) {
 }
 
 std::unexpected<Failure> stopped(const Inspect& options, const Error& error) {
-  const std::string& directory =
-      options.extract.empty() ? options.extract_files : options.extract;
-  if (directory.empty()) return failure(kWhat, error);
+  const std::string& directory = options.extract.empty() ? options.extract_files : options.extract;
+  if (directory.empty() || ::access(directory.c_str(), F_OK) != 0) return failure(kWhat, error);
   const bool go_on = error.code() == Code::kCancelled || error.code() == Code::kNoSpace;
   return failure(kWhat, error, "What is in " + directory + " is whole",
                  go_on || error.code() == Code::kExists

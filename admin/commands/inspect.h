@@ -1,5 +1,5 @@
-// `cairn inspect`: chunk servers' repositories while their daemons do not run: what is in them, is it
-// whole, its readable pieces as plain files, and whole files put together from pieces.
+// `cairn inspect`: chunk servers' repositories while their daemons do not run: what is in them, is
+// it whole, its readable pieces as plain files, and whole files put together from pieces.
 #pragma once
 
 #include <functional>
@@ -21,6 +21,7 @@ struct Inspect {
   std::string extract;                           // --extract DIR
   std::string extract_files;                     // --extract-files DIR
   std::vector<std::uint64_t> inodes;             // --inode
+  bool assume_unwritten = false;                 // --assume-unwritten
   bool resume = false;                           // --resume
   // Takes the answer while it is made; false: it could not. Empty: it comes as Output::text.
   std::function<bool(const std::string& text)> print;

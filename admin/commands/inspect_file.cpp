@@ -57,7 +57,8 @@ Status SalvagedFile::add(std::uint64_t chunk_index,
                       {"remark", "an older chunk of the same place; it is not looked at"}});
       continue;
     }
-    Result<inspect_cs::ChunkSalvage> salvage = inspect_cs::ChunkSalvage::make(std::move(pieces));
+    Result<inspect_cs::ChunkSalvage> salvage =
+        inspect_cs::ChunkSalvage::make(std::move(pieces), assume_);
     if (!salvage.has_value()) {
       keep(notes_, {{"chunk_index", chunk_index},
                     {"chunk", chunk.raw()},
@@ -105,8 +106,10 @@ void SalvagedFile::note_chunk(std::uint64_t chunk_index, ChunkId chunk,
   }
   const bool lossy = !lost_here_.empty() || !report.unreadable.empty() || report.maybe_old;
   lost_here_.clear();
+  assumed_rows_ += report.assumed_rows;
   const bool remarkable = lossy || report.older != 0 || report.fitted_rows != 0 ||
-                          report.damaged_blocks != 0 || !report.undecided.empty();
+                          report.assumed_rows != 0 || report.damaged_blocks != 0 ||
+                          !report.undecided.empty();
   if (!remarkable) return;
   Json json{{"chunk_index", chunk_index},
             {"chunk", chunk.raw()},
@@ -115,7 +118,8 @@ void SalvagedFile::note_chunk(std::uint64_t chunk_index, ChunkId chunk,
             {"older_pieces", pieces_json(report.older)},
             {"lost_blocks", report.lost_blocks},
             {"damaged_blocks", report.damaged_blocks},
-            {"rows_by_parity_alone", report.fitted_rows}};
+            {"rows_by_parity_alone", report.fitted_rows},
+            {assume_ ? "rows_by_assumption" : "rows_to_assume", report.assumed_rows}};
   if (report.maybe_old) json["without_journal"] = true;
   if (!report.undecided.empty()) json["undecided_ops"] = undecided_json(report.undecided);
   if (!report.unreadable.empty()) json["unreadable"] = report.unreadable;
@@ -131,8 +135,11 @@ void SalvagedFile::keep(std::vector<Json>& list, Json json) {
 }
 
 Json SalvagedFile::summary() const {
-  return Json{{"inode", inode_},         {"encoding", encoding_}, {"bytes_up_to", end_},
-              {"stored_bytes", stored_}, {"lost_bytes", lost_},   {"whole", whole()}};
+  return Json{
+      {"inode", inode_},     {"encoding", encoding_},
+      {"bytes_up_to", end_}, {"stored_bytes", stored_},
+      {"lost_bytes", lost_}, {assume_ ? "rows_by_assumption" : "rows_to_assume", assumed_rows_},
+      {"whole", whole()}};
 }
 
 Json SalvagedFile::facts() const {

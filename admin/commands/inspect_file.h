@@ -18,7 +18,8 @@ namespace cairn::admin {
 class SalvagedFile {
  public:
   // `output` outlives it.
-  SalvagedFile(std::uint64_t inode, OutputFile& output) : inode_(inode), output_(output) {}
+  SalvagedFile(std::uint64_t inode, bool assume, OutputFile& output)
+      : inode_(inode), assume_(assume), output_(output) {}
 
   // The chunk at this place of the file, from the first of `candidates` (pieces by chunk) that can
   // be used; the others are named. `go_on` is asked now and then. Errors: those of `output` and
@@ -31,6 +32,8 @@ class SalvagedFile {
   ByteCount lost_bytes() const { return lost_; }
   // Nothing that was stored is lost, as far as these pieces can tell.
   bool whole() const { return lost_ == 0 && notes_.empty(); }
+  // Some of it rests on the assumption of RowVerdict::kAssumed, or would not be lost with it.
+  bool assumed() const { return assumed_rows_ != 0; }
   nlohmann::ordered_json facts() const;    // for the file beside it
   nlohmann::ordered_json summary() const;  // for the list of files
   std::string text() const;                // what is not whole
@@ -48,20 +51,22 @@ class SalvagedFile {
   void keep(std::vector<Json>& list, Json json);
 
   std::uint64_t inode_;
+  bool assume_;
   OutputFile& output_;
   std::string encoding_;
   ByteCount chunk_bytes_ = 0;
   std::uint64_t end_ = 0;
   ByteCount stored_ = 0;
   ByteCount lost_ = 0;
+  std::uint64_t assumed_rows_ = 0;
   std::uint64_t chunks_ = 0;
   std::optional<std::uint64_t> last_chunk_;
   std::vector<Range> lost_here_;  // of the chunk under work
   std::vector<Range> lost_ranges_;
-  std::vector<Range> absent_;   // chunks that nobody has
-  std::vector<Json> remarks_;   // worth to know
-  std::vector<Json> notes_;     // what is wrong
-  bool cut_ = false;            // one of the lists is longer
+  std::vector<Range> absent_;  // chunks that nobody has
+  std::vector<Json> remarks_;  // worth to know
+  std::vector<Json> notes_;    // what is wrong
+  bool cut_ = false;           // one of the lists is longer
 };
 
 }  // namespace cairn::admin

@@ -58,6 +58,7 @@ class FilesRun {
     TRY_VOID(run_.out().member("extracted", {{"files", files_},
                                              {"files_before", before_},
                                              {"files_with_losses", with_losses_},
+                                             {"files_with_assumptions", with_assumption_},
                                              {"bytes", bytes_},
                                              {"lost_bytes", lost_},
                                              {"unreadable_pieces", unreadable_}}));
@@ -83,12 +84,12 @@ class FilesRun {
         return trouble(fmt::format("piece {}: {}\n", piece_name(piece), row.error().message()));
       }
       const std::uint64_t inode = row->facts.inode;
-      const bool wanted = options_.inodes.empty() ||
-                          std::find(options_.inodes.begin(), options_.inodes.end(), inode) !=
-                              options_.inodes.end();
+      const bool wanted =
+          options_.inodes.empty() ||
+          std::find(options_.inodes.begin(), options_.inodes.end(), inode) != options_.inodes.end();
       if (wanted) {
-        entries_.push_back({inode, row->facts.chunk_index, piece.chunk.raw(), number,
-                            piece.index.raw()});
+        entries_.push_back(
+            {inode, row->facts.chunk_index, piece.chunk.raw(), number, piece.index.raw()});
       }
       return {};
     };
@@ -118,7 +119,7 @@ class FilesRun {
       return {};
     }
     TRY(OutputFile output, OutputFile::create(path));
-    SalvagedFile file(entries.front().inode, output);
+    SalvagedFile file(entries.front().inode, options_.assume_unwritten, output);
     const auto progress = [&] {
       return fmt::format("inode {}, {} files, {} written, {} lost", entries.front().inode, files_,
                          format_size(bytes_ + file.stored_bytes()), format_size(lost_));
@@ -159,6 +160,10 @@ class FilesRun {
     ++files_;
     bytes_ += file.stored_bytes();
     lost_ += file.lost_bytes();
+    if (file.assumed()) {
+      ++with_assumption_;
+      run_.note_trouble();
+    }
     if (file.whole()) {
       return run_.out().item(file.summary());
     }
@@ -171,19 +176,35 @@ class FilesRun {
   }
 
   std::string verdict() const {
-    std::string text = fmt::format("{} files, {} in {}", files_, format_size(bytes_),
-                                   options_.extract_files);
+    std::string text =
+        fmt::format("{} files, {} in {}", files_, format_size(bytes_), options_.extract_files);
     if (before_ != 0) text += fmt::format("; {} were there", before_);
     text += "\n";
     if (with_losses_ != 0) {
       text += fmt::format("{} of them are not whole, {} lost: see the .json beside each\n",
                           with_losses_, format_size(lost_));
     }
+    if (with_assumption_ != 0) text += assumptions();
     if (unreadable_ != 0) {
-      text += fmt::format("Parts of the index could not be read ({} places): pieces may be "
-                          "missing everywhere\n", unreadable_);
+      text += fmt::format(
+          "Parts of the index could not be read ({} places): pieces may be "
+          "missing everywhere\n",
+          unreadable_);
     }
     return text;
+  }
+
+  std::string assumptions() const {
+    if (options_.assume_unwritten) {
+      return fmt::format(
+          "{} of them rest on the assumption that no more pieces of a chunk are lost "
+          "than its code bears\n",
+          with_assumption_);
+    }
+    return fmt::format(
+        "{} of them may get more with --assume-unwritten: where pieces that nobody "
+        "has were never written\n",
+        with_assumption_);
   }
 
   InspectRun& run_;
@@ -193,6 +214,7 @@ class FilesRun {
   std::uint64_t files_ = 0;
   std::uint64_t before_ = 0;
   std::uint64_t with_losses_ = 0;
+  std::uint64_t with_assumption_ = 0;
   std::uint64_t unreadable_ = 0;
   ByteCount bytes_ = 0;
   ByteCount lost_ = 0;

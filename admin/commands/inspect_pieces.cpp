@@ -139,8 +139,7 @@ class PieceRun {
     TRY(const std::vector<std::uint32_t> segments, inspection_.segments(piece, row));
     for (const std::uint32_t segment : segments) {
       TRY_VOID(run_.step([this] { return progress(); }));
-      TRY(const std::vector<store::LocatedBlock> located,
-          inspection_.located(piece, row, segment));
+      TRY(const std::vector<store::LocatedBlock> located, inspection_.located(piece, row, segment));
       const inspect_cs::PieceBlocks read = inspection_.read(located);
       blocks_ += read.blocks.size();
       if (!options_.pieces.empty() && !file->has_value()) {
@@ -250,8 +249,8 @@ class PieceRun {
   }
 
   std::string verdict() const {
-    std::string text = fmt::format("{} pieces, {} blocks read, {} damaged\n", pieces_, blocks_,
-                                   damaged_);
+    std::string text =
+        fmt::format("{} pieces, {} blocks read, {} damaged\n", pieces_, blocks_, damaged_);
     if (unreadable_ != 0) {
       text += fmt::format("{} pieces cannot be read at all\n", unreadable_);
     }

@@ -1,5 +1,5 @@
-// What the parts of `cairn inspect` share: where the answer goes, how far the work is, whether it is
-// to end.
+// What the parts of `cairn inspect` share: where the answer goes, how far the work is, whether it
+// is to end.
 #pragma once
 
 #include <optional>

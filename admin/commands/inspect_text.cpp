@@ -153,20 +153,13 @@ Json piece_json(PieceId piece, const store::PieceRow& row) {
                    {"zeroes", store::total_blocks(op.zeroes)},
                    {"deltas", store::total_blocks(op.deltas)}});
   }
-  return Json{{"piece", piece_name(piece)},
-              {"chunk", piece.chunk.raw()},
-              {"index", piece.index.raw()},
-              {"inode", row.facts.inode},
-              {"chunk_index", row.facts.chunk_index},
-              {"data", row.facts.data},
-              {"parity", row.facts.parity},
-              {"cell_bytes", row.facts.cell_bytes},
-              {"generator", row.facts.generator},
-              {"version", row.fence.version.raw()},
-              {"epoch", row.fence.epoch.raw()},
-              {"settled_blocks", row.blocks},
-              {"undecided_ops", undecided(row)},
-              {"ops", std::move(ops)}};
+  return Json{{"piece", piece_name(piece)},           {"chunk", piece.chunk.raw()},
+              {"index", piece.index.raw()},           {"inode", row.facts.inode},
+              {"chunk_index", row.facts.chunk_index}, {"data", row.facts.data},
+              {"parity", row.facts.parity},           {"cell_bytes", row.facts.cell_bytes},
+              {"generator", row.facts.generator},     {"version", row.fence.version.raw()},
+              {"epoch", row.fence.epoch.raw()},       {"settled_blocks", row.blocks},
+              {"undecided_ops", undecided(row)},      {"ops", std::move(ops)}};
 }
 
 std::string piece_text(PieceId piece, const store::PieceRow& row) {
@@ -222,9 +215,9 @@ Json batch_json(const store::Batch& batch) {
 }
 
 std::string batch_text(const store::Batch& batch) {
-  std::string text = fmt::format("batch {} at block {}: {} blocks, {} of data, {} records\n",
-                                 batch.sequence, batch.at, batch.blocks, batch.data_blocks,
-                                 batch.records.size());
+  std::string text =
+      fmt::format("batch {} at block {}: {} blocks, {} of data, {} records\n", batch.sequence,
+                  batch.at, batch.blocks, batch.data_blocks, batch.records.size());
   for (const store::Record& record : batch.records) {
     text += fmt::format("  {:<16} {}\n", piece_name(store::piece_of(record)),
                         std::visit(RecordText(), record));

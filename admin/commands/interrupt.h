@@ -1,5 +1,5 @@
-// Interrupt: while one lives, the first SIGINT or SIGTERM does not end the process but is seen here,
-// so that a long work can end in order; the second one ends it.
+// Interrupt: while one lives, the first SIGINT or SIGTERM does not end the process but is seen
+// here, so that a long work can end in order; the second one ends it.
 //
 // Requires: one at a time.
 #pragma once

@@ -35,8 +35,7 @@ Result<OutputFile> OutputFile::create(const std::string& path, bool replace) {
     TRY_VOID(check_absent(path));
   }
   const std::string now = unfinished(path);
-  const int file =
-      ::open(now.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  const int file = ::open(now.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (file < 0) return cannot("make", now);
   return OutputFile(file, path, replace);
 }

@@ -20,7 +20,7 @@ Task<Result<std::vector<store::BlockRange>>> PieceStoreDoor::stored(PieceId piec
 
 Task<Result<store::ReadAnswer>> PieceStoreDoor::read(PieceId piece,
                                                      std::vector<store::BlockRange> ranges) {
-  return store_.read(piece, std::move(ranges));
+  return store_.read(piece, std::move(ranges), true);
 }
 
 Task<Status> PieceStoreDoor::heal(PieceId piece, std::vector<store::DamagedBlock> blocks,

@@ -54,8 +54,8 @@ class ChunkWorld {
   void settle(const Op& op, erasure::PieceMask pieces = ~erasure::PieceMask{0}) {
     for (unsigned i = 0; i < stores_.size(); ++i) {
       if ((pieces >> i & 1U) == 0) continue;
-      ignore(stores_[i]->run(stores_[i]->store().settle(piece(i), {LeaseEpoch(op.epoch),
-                                                                   OpSeq(op.seq + 1)})),
+      ignore(stores_[i]->run(
+                 stores_[i]->store().settle(piece(i), {LeaseEpoch(op.epoch), OpSeq(op.seq + 1)})),
              "a piece that is not there");
       stores_[i]->quiesce();
     }

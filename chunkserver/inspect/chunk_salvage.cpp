@@ -28,21 +28,29 @@ Result<layout::FileLayout> layout_of(const store::PieceFacts& facts) {
   return layout::FileLayout::make(encoding, facts.cell_bytes, limits::kPieceBytesDefault);
 }
 
+// Bit i: the block of data piece i is not sure.
+PieceMask unsure_data(const std::vector<Known>& known, unsigned data) {
+  PieceMask mask = 0;
+  for (unsigned i = 0; i < data; ++i) {
+    if (known[i] != Known::kSure) mask |= PieceMask{1} << i;
+  }
+  return mask;
+}
+
 bool has_forwarded(const store::PieceRow& row, store::OpId op) {
   return std::any_of(row.forwarded.begin(), row.forwarded.end(),
                      [op](const store::ForwardedOp& forwarded) { return forwarded.op == op; });
 }
 
 const store::PendingOp* find_pending(const store::PieceRow& row, store::OpId op) {
-  const auto at =
-      std::find_if(row.pending.begin(), row.pending.end(),
-                   [op](const store::PendingOp& pending) { return pending.op == op; });
+  const auto at = std::find_if(row.pending.begin(), row.pending.end(),
+                               [op](const store::PendingOp& pending) { return pending.op == op; });
   return at == row.pending.end() ? nullptr : &*at;
 }
 
 }  // namespace
 
-Result<ChunkSalvage> ChunkSalvage::make(std::vector<ChunkPiece> pieces) {
+Result<ChunkSalvage> ChunkSalvage::make(std::vector<ChunkPiece> pieces, bool assume) {
   CHECK(!pieces.empty());
   // The newest of each, by index.
   std::stable_sort(pieces.begin(), pieces.end(), [](const ChunkPiece& a, const ChunkPiece& b) {
@@ -57,24 +65,24 @@ Result<ChunkSalvage> ChunkSalvage::make(std::vector<ChunkPiece> pieces) {
                              return a.id.index == b.id.index;
                            }),
                pieces.end());
-  const auto newest = std::max_element(
-      pieces.begin(), pieces.end(), [](const ChunkPiece& a, const ChunkPiece& b) {
+  const auto newest =
+      std::max_element(pieces.begin(), pieces.end(), [](const ChunkPiece& a, const ChunkPiece& b) {
         return a.row.fence.version < b.row.fence.version;
       });
   TRY(layout::FileLayout layout, layout_of(newest->row.facts));
   for (const ChunkPiece& piece : pieces) {
     const bool same = piece.row.facts == newest->row.facts;
     if (same && piece.id.index.raw() < layout.encoding().pieces()) continue;
-    return fail(Code::kCorrupt,
-                fmt::format("its pieces {} and {} contradict each other", newest->id.index.raw(),
-                            piece.id.index.raw()));
+    return fail(Code::kCorrupt, fmt::format("its pieces {} and {} contradict each other",
+                                            newest->id.index.raw(), piece.id.index.raw()));
   }
-  return ChunkSalvage(std::move(pieces), layout);
+  return ChunkSalvage(std::move(pieces), layout, assume);
 }
 
-ChunkSalvage::ChunkSalvage(std::vector<ChunkPiece> pieces, layout::FileLayout layout)
+ChunkSalvage::ChunkSalvage(std::vector<ChunkPiece> pieces, layout::FileLayout layout, bool assume)
     : pieces_(std::move(pieces)),
       layout_(layout),
+      assume_(assume),
       solver_(layout.encoding().data, layout.encoding().parity),
       places_(layout.encoding().pieces()) {
   choose_newest();
@@ -135,8 +143,7 @@ void ChunkSalvage::decide_ops() {
 void ChunkSalvage::give_up(Place& place, const Error& error) {
   const std::string why =
       error.message().empty() ? std::string(code_name(error.code())) : error.message();
-  report_.unreadable.push_back(
-      fmt::format("piece {}: {}", place.piece->id.index.raw(), why));
+  report_.unreadable.push_back(fmt::format("piece {}: {}", place.piece->id.index.raw(), why));
   place.state = State::kUnreadable;
   place.segments.clear();
   place.located.clear();
@@ -191,9 +198,9 @@ std::size_t ChunkSalvage::row_of(std::uint64_t block) const {
 void ChunkSalvage::read(Place& place, bool is_data) {
   Known holes = Known::kNot;
   if (place.state == State::kNewest) holes = Known::kSure;
-  // Parity of an older version missed what the newest has; absent data may never have been written.
-  const bool doubtful = place.state == State::kOlder || place.state == State::kAbsent;
-  if (doubtful && is_data) holes = Known::kDoubtful;
+  // Parity of an older version missed what the newest has.
+  if (place.state == State::kOlder && is_data) holes = Known::kOlder;
+  if (place.state == State::kAbsent && is_data) holes = Known::kAbsent;
   place.bytes = Buffer::zeroed(rows_.size() * kBlockBytes);
   place.known.assign(rows_.size(), holes);
   if (holes == Known::kNot || place.located.empty()) return;
@@ -237,8 +244,12 @@ void ChunkSalvage::solve_rows() {
       known[i] = places_[i].known[row];
       blocks[i] = places_[i].bytes.data() + row * kBlockBytes;
     }
-    const RowVerdict verdict = solver_.solve(known, blocks, kBlockBytes, &lost_[row]);
+    const RowVerdict verdict = solver_.solve(known, blocks, kBlockBytes, from_begin_, &lost_[row]);
     if (verdict == RowVerdict::kFits) ++report_.fitted_rows;
+    if (verdict == RowVerdict::kAssumed) {
+      ++report_.assumed_rows;
+      if (!assume_) lost_[row] = unsure_data(known, data());
+    }
     report_.lost_blocks += static_cast<std::uint64_t>(std::popcount(lost_[row]));
   }
 }
@@ -269,8 +280,8 @@ Status ChunkSalvage::tell(unsigned index, const VisitRun& visit) const {
       ++end;
     }
     ChunkRun run;
-    run.offset = layout_.unmap(static_cast<std::uint8_t>(index),
-                               PieceOffset(rows_[row] * kBlockBytes));
+    run.offset =
+        layout_.unmap(static_cast<std::uint8_t>(index), PieceOffset(rows_[row] * kBlockBytes));
     run.length = (end - row) * kBlockBytes;
     if (!lost) run.bytes = places_[index].bytes.span().subspan(row * kBlockBytes, run.length);
     TRY_VOID(visit(run));
@@ -280,7 +291,12 @@ Status ChunkSalvage::tell(unsigned index, const VisitRun& visit) const {
 }
 
 Status ChunkSalvage::each_run(const VisitRun& visit) {
-  for (const std::uint32_t segment : find_segments()) {
+  const std::vector<std::uint32_t> segments = find_segments();
+  if (!segments.empty()) {
+    locate(segments.back());
+    from_begin_ = !rows_.empty() && rows_.back() < layout_.cell_bytes() / kBlockBytes;
+  }
+  for (const std::uint32_t segment : segments) {
     locate(segment);
     if (rows_.empty()) continue;
     if (rows_.back() >= layout_.piece_bytes() / kBlockBytes) {

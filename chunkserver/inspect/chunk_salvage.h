@@ -1,16 +1,17 @@
 // ChunkSalvage: the data of one chunk from those of its pieces that are left, in repositories whose
 // daemons do not run, without the MDS.
 //
-// Promises: data pieces and parity of the newest version are put together; pieces of an older version,
-//           and those that were read without their journal, only where the newest parity agrees with
-//           them (row_solver.h). Undecided ops
-//           are treated as the recovery of a lost writer would: one that all its pieces of the newest
-//           version that are left have, or that one of them cannot undo any more, counts; others do
-//           not. Each block is verified. What is lost is named.
+// Promises: data pieces and parity of the newest version are put together; pieces of an older
+//           version, and those that were read without their journal, only where the newest parity
+//           agrees with them (row_solver.h). Undecided ops are treated as the recovery of a lost
+//           writer would: one that all its pieces of the newest version that are left have, or that
+//           one of them cannot undo any more, counts; others do not. Each block is verified. What
+//           is lost is named, and what rests on an assumption: without the MDS nobody knows whether
+//           a piece that is not there was ever written.
 // Requires: the inspections outlive it.
 // Limits:   memory: 1 MiB a piece.
-// Errors:   kUnsupported (a code of another version of Cairn), kCorrupt (pieces that contradict each
-//           other). Pieces that cannot be read are lost, not an error.
+// Errors:   kUnsupported (a code of another version of Cairn), kCorrupt (pieces that contradict
+//           each other). Pieces that cannot be read are lost, not an error.
 #pragma once
 
 #include <functional>
@@ -39,12 +40,13 @@ struct UndecidedOp {
 
 struct ChunkReport {
   ChunkVersion version;
-  erasure::PieceMask newest = 0;  // pieces of that version
-  erasure::PieceMask older = 0;   // of an older one, or read without their journal
-  bool maybe_old = false;         // the newest ones were all read without their journal
-  std::uint64_t fitted_rows = 0;      // older or absent pieces were taken since the parity agrees
+  erasure::PieceMask newest = 0;   // pieces of that version
+  erasure::PieceMask older = 0;    // of an older one, or read without their journal
+  bool maybe_old = false;          // the newest ones were all read without their journal
+  std::uint64_t fitted_rows = 0;   // older or unwritten pieces were taken: the parity agrees
+  std::uint64_t assumed_rows = 0;  // absent pieces were taken for never written, or could be
   std::uint64_t lost_blocks = 0;
-  std::uint64_t damaged_blocks = 0;   // of pieces; most of them were computed from others
+  std::uint64_t damaged_blocks = 0;  // of pieces; most of them were computed from others
   std::vector<UndecidedOp> undecided;
   std::vector<std::string> unreadable;  // pieces whose rows cannot be read, and why
 };
@@ -60,8 +62,9 @@ class ChunkSalvage {
  public:
   using VisitRun = std::function<Status(const ChunkRun& run)>;
 
-  // `pieces`: of one chunk, not empty. Of the same piece twice the newest counts.
-  static Result<ChunkSalvage> make(std::vector<ChunkPiece> pieces);
+  // `pieces`: of one chunk, not empty. Of the same piece twice the newest counts. `assume`: what
+  // rests on an assumption is told (RowVerdict::kAssumed); else it counts as lost.
+  static Result<ChunkSalvage> make(std::vector<ChunkPiece> pieces, bool assume = false);
   ChunkSalvage(ChunkSalvage&&) = default;
 
   const layout::FileLayout& layout() const { return layout_; }
@@ -84,7 +87,7 @@ class ChunkSalvage {
     bool usable() const { return state == State::kNewest || state == State::kOlder; }
   };
 
-  ChunkSalvage(std::vector<ChunkPiece> pieces, layout::FileLayout layout);
+  ChunkSalvage(std::vector<ChunkPiece> pieces, layout::FileLayout layout, bool assume);
   unsigned data() const { return layout_.encoding().data; }
   void choose_newest();
   void decide_ops();
@@ -100,11 +103,13 @@ class ChunkSalvage {
 
   std::vector<ChunkPiece> pieces_;  // by index; places_ point into it
   layout::FileLayout layout_;
+  bool assume_;
   RowSolver solver_;
   std::vector<Place> places_;  // beside the pieces of the code
   // Of the segment under work: blocks that any piece has, and the data pieces whose block is lost.
   std::vector<std::uint64_t> rows_;
   std::vector<erasure::PieceMask> lost_;
+  bool from_begin_ = false;  // nothing is stored behind the first stripe
   ChunkReport report_;
 };
 

@@ -10,7 +10,7 @@ using erasure::PieceMask;
 // What is left of a chunk when only the chunk servers in `left` are.
 class Salvaged {
  public:
-  Salvaged(ChunkWorld& world, PieceMask left, PieceMask without_journal = 0) {
+  Salvaged(ChunkWorld& world, PieceMask left, PieceMask without_journal = 0, bool assume = false) {
     std::vector<ChunkPiece> pieces;
     for (unsigned i = 0; i < 32; ++i) {
       if ((left >> i & 1U) == 0) continue;
@@ -21,7 +21,7 @@ class Salvaged {
       const std::optional<store::PieceRow> row = from->row(ChunkWorld::piece(i)).value();
       if (row.has_value()) pieces.push_back({from, ChunkWorld::piece(i), *row});
     }
-    ChunkSalvage salvage = ChunkSalvage::make(std::move(pieces)).value();
+    ChunkSalvage salvage = ChunkSalvage::make(std::move(pieces), assume).value();
     const Status told = salvage.each_run([&](const ChunkRun& run) -> Status {
       for (std::uint64_t at = 0; at < run.length; at += kBlockBytes) {
         const std::uint64_t offset = run.offset.raw() + at;
@@ -86,15 +86,21 @@ TEST(ChunkSalvage, PiecesThatWereNeverWrittenAreHoles) {
   world.settle({.seq = 1});
   world.kill();
   const std::map<std::uint64_t, std::uint32_t> right{{0, crc_of(world, 0, 0)}};
-  for (const PieceMask left : {0b11111U, 0b11001U, 0b10001U}) {
+  for (const PieceMask left : {0b11111U, 0b11001U, 0b10001U, 0b11000U}) {
     const Salvaged salvaged(world, left);
     EXPECT_EQ(salvaged.blocks, right) << left;
     EXPECT_EQ(salvaged.lost.size(), 0U) << left;
+    EXPECT_EQ(salvaged.report.fitted_rows, std::popcount(left) < 3 ? 1U : 0U) << left;
   }
-  // Without parity nobody knows whether the others were written.
-  const Salvaged alone(world, 0b00001);
-  EXPECT_EQ(alone.blocks, right);
-  EXPECT_EQ(alone.lost.size(), 2U);
+  // With one piece left nothing proves that the others were not written.
+  for (const PieceMask left : {0b00001U, 0b01000U, 0b10000U}) {
+    const Salvaged salvaged(world, left, 0, true);
+    EXPECT_EQ(salvaged.blocks, right) << left;
+    EXPECT_EQ(salvaged.report.assumed_rows, 1U) << left;
+    const Salvaged proven(world, left);
+    EXPECT_EQ(proven.report.lost_blocks, left == 1 ? 2U : 3U) << left;
+    EXPECT_EQ(proven.blocks.size(), left == 1 ? 1U : 0U) << left;
+  }
 }
 
 TEST(ChunkSalvage, PiecesOfAnOlderVersionCountOnlyWhereTheParityAgrees) {
@@ -114,8 +120,7 @@ TEST(ChunkSalvage, PiecesOfAnOlderVersionCountOnlyWhereTheParityAgrees) {
   EXPECT_EQ(all.report.lost_blocks, 0U);
   // Two newest pieces are not enough to compute anything, but one tells what belongs to it.
   const Salvaged few(world, 0b01111);
-  EXPECT_EQ(few.lost,
-            (std::set<std::uint64_t>{offset_of(world, 0, 1), offset_of(world, 0, 2)}));
+  EXPECT_EQ(few.lost, (std::set<std::uint64_t>{offset_of(world, 0, 1), offset_of(world, 0, 2)}));
   EXPECT_EQ(few.blocks.at(offset_of(world, 0, 0)), crc_of(world, 0, 0));
   for (unsigned i = 0; i < 3; ++i) {
     EXPECT_EQ(few.blocks.at(offset_of(world, 1, i)), crc_of(world, 1, i)) << i;
@@ -185,8 +190,7 @@ TEST(ChunkSalvage, ADamagedBlockIsComputedFromTheOthers) {
     at = inspection->located(ChunkWorld::piece(1), *row, 0).value()[0].base.disk;
   }
   { LiveStore(world.repository(1)).close(); }  // brings it home
-  std::fstream file(world.repository(1) + "/data",
-                    std::ios::binary | std::ios::in | std::ios::out);
+  std::fstream file(world.repository(1) + "/data", std::ios::binary | std::ios::in | std::ios::out);
   file.seekp(static_cast<std::streamoff>(at * kBlockBytes));
   file.write("damaged", 7);
   file.close();

@@ -36,9 +36,9 @@ Status FrozenDevice::read_file(DiskOffset offset, MutableBytes into) const {
                               static_cast<off_t>(offset.raw() + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
-      return fail(Code::kDiskFailed, fmt::format("block {}: {}",
-                                                 (offset.raw() + done) / kBlockBytes,
-                                                 std::strerror(errno)));
+      return fail(
+          Code::kDiskFailed,
+          fmt::format("block {}: {}", (offset.raw() + done) / kBlockBytes, std::strerror(errno)));
     }
     if (n == 0) {
       // Grown in memory only.

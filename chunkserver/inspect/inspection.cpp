@@ -47,8 +47,7 @@ Result<std::unique_ptr<kv::RocksKv>> open_index(const std::string& repository) {
   kv::RocksKv::Options read_only;
   read_only.create = false;
   read_only.read_only = true;
-  Result<std::unique_ptr<kv::RocksKv>> index =
-      kv::RocksKv::open(repository + "/index", read_only);
+  Result<std::unique_ptr<kv::RocksKv>> index = kv::RocksKv::open(repository + "/index", read_only);
   if (index.has_value() || index.error().code() != Code::kNotFound) return index;
   if (::access((repository + "/initialized").c_str(), F_OK) == 0) {
     return fail(Code::kCorrupt, "the index is lost: " + index.error().message());
@@ -63,10 +62,8 @@ bool is_ring(runtime::AsioRuntime& runtime, FrozenDevice& file, const store::Sup
   Buffer block = Buffer::allocate(kBlockBytes);
   const Status read = runtime::run_blocking(runtime, file.read(DiskOffset(0), block.span()));
   if (!read.has_value()) return false;
-  const Result<store::RingHeader> header =
-      store::decode_ring_header(std::as_const(block).span());
-  return header.has_value() && header->store_id == store.store_id &&
-         header->ring == store.ring.id;
+  const Result<store::RingHeader> header = store::decode_ring_header(std::as_const(block).span());
+  return header.has_value() && header->store_id == store.store_id && header->ring == store.ring.id;
 }
 
 std::string describe(const Error& error) {
@@ -129,8 +126,8 @@ Result<std::unique_ptr<Inspection>> Inspection::open(Options options) {
   Result<std::unique_ptr<FrozenDevice>> data =
       FrozenDevice::open(p.runtime, p.options.repository + "/data");
   if (!data.has_value() && data.error().code() == Code::kNotFound) {
-    return fail(Code::kCorrupt, "the data file is lost, or its drive is not there: " +
-                                    data.error().message());
+    return fail(Code::kCorrupt,
+                "the data file is lost, or its drive is not there: " + data.error().message());
   }
   TRY(p.data, std::move(data));
   p.summary.data_bytes = p.data->size();
@@ -175,9 +172,9 @@ Status Inspection::load(Parts& p) {
       return p.open_ring(directory);
     };
     recovery.remove_ring = [](const std::string&) { return Status(); };
-    TRY(p.store, runtime::run_blocking(p.runtime, store::recover(&p.runtime, p.data.get(),
-                                                                 p.rows.get(),
-                                                                 std::move(recovery))));
+    TRY(p.store,
+        runtime::run_blocking(p.runtime, store::recover(&p.runtime, p.data.get(), p.rows.get(),
+                                                        std::move(recovery))));
   }
   p.summary.counters = p.store.table->counters();
   p.summary.batches = p.store.batches;
@@ -190,8 +187,8 @@ Status Inspection::for_each_piece(const VisitPiece& visit) const {
   Status status;
   const auto each = [&](std::string_view key, std::string_view value) {
     const Result<PieceId> piece = store::parse_piece_key(key);
-    status = piece.has_value() ? visit(*piece, store::decode_piece_row(value))
-                               : fail(piece.error());
+    status =
+        piece.has_value() ? visit(*piece, store::decode_piece_row(value)) : fail(piece.error());
     return status.has_value();
   };
   // The recovery left every change in the Kv.
@@ -203,8 +200,7 @@ Result<std::optional<store::PieceRow>> Inspection::row(PieceId piece) const {
   return store::load_piece(*parts_->rows, piece);
 }
 
-Result<std::vector<std::uint32_t>> Inspection::segments(PieceId piece,
-                                                        const store::PieceRow& row) {
+Result<std::vector<std::uint32_t>> Inspection::segments(PieceId piece, const store::PieceRow& row) {
   store::PieceTable& table = *parts_->store.table;
   table.trim();
   std::vector<std::uint32_t> numbers;

@@ -9,8 +9,8 @@
 // Limits:   memory: the rows that the journal changed and about 110 bytes for each block that only
 //           the journal has, the caches of index and rows (below 100 MiB); nothing grows with the
 //           pieces.
-// Errors:   kNotFound (no repository, or one that was never used), kBusy (a daemon has it), kCorrupt
-//           (data file or index lost or damaged), kJournalFailed (the journal is: see
+// Errors:   kNotFound (no repository, or one that was never used), kBusy (a daemon has it),
+//           kCorrupt (data file or index lost or damaged), kJournalFailed (the journal is: see
 //           Options::without_journal), kUnsupported, kDiskFailed.
 #pragma once
 

@@ -55,8 +55,9 @@ void flip(const std::string& path, std::uint64_t at) {
 std::uint64_t home_of(Inspection& inspection, PieceId piece, std::uint64_t block) {
   const std::optional<store::PieceRow> row = inspection.row(piece).value();
   const auto segment = static_cast<std::uint32_t>(block / store::kSegmentBlocks);
-  for (const store::LocatedBlock& located : inspection.located(piece, *row, segment).value()) {
-    if (located.block == block) return located.base.disk;
+  const std::vector<store::LocatedBlock> located = inspection.located(piece, *row, segment).value();
+  for (const store::LocatedBlock& one : located) {
+    if (one.block == block) return one.base.disk;
   }
   return 0;
 }
@@ -76,8 +77,8 @@ TEST(Inspection, ShowsACleanStore) {
   EXPECT_EQ(inspection->summary().batches, 0U);
   EXPECT_EQ(inspection->summary().homeless, 0U);
   EXPECT_EQ(inspection->summary().identity, identity_of(1025));
-  EXPECT_EQ(shown(*inspection), (StoreContent{{kPiece, {{0, crc_of(1)}, {1, crc_of(2)},
-                                                        {300, crc_of(3)}}}}));
+  EXPECT_EQ(shown(*inspection),
+            (StoreContent{{kPiece, {{0, crc_of(1)}, {1, crc_of(2)}, {300, crc_of(3)}}}}));
   EXPECT_EQ(contents_of(temp.path()), before);
 }
 
@@ -95,12 +96,12 @@ void step(LiveStore& live, Prng& prng, std::map<PieceId, std::uint64_t>* seqs) {
     case 0:
     case 1:
     case 2:
-      EXPECT_TRUE(live.put(make_prepare(piece, 1, op_id(1, ++seq), {{first, 3}}, values(3)))
-                      .has_value());
+      EXPECT_TRUE(
+          live.put(make_prepare(piece, 1, op_id(1, ++seq), {{first, 3}}, values(3))).has_value());
       return;
     case 3:  // large enough to go straight home
-      EXPECT_TRUE(live.put(make_prepare(piece, 1, op_id(1, ++seq), {{first, 20}}, values(20)))
-                      .has_value());
+      EXPECT_TRUE(
+          live.put(make_prepare(piece, 1, op_id(1, ++seq), {{first, 20}}, values(20))).has_value());
       return;
     case 4: {
       testing::MadePrepare made = make_prepare(piece, 1, op_id(1, ++seq), {}, {});
@@ -116,7 +117,8 @@ void step(LiveStore& live, Prng& prng, std::map<PieceId, std::uint64_t>* seqs) {
       if (seq != 0) live.settle(piece, op_id(1, 1 + prng.below(seq + 1)));
       return;
     default:
-      if (prng.below(3) == 0) live.checkpoint();
+      if (prng.chance(300)) live.checkpoint();
+      if (prng.chance(100)) live.commit();
       return;
   }
 }
@@ -131,7 +133,9 @@ TEST(Inspection, ShowsOfAKilledStoreWhatTheNextStartServes) {
     std::map<PieceId, std::uint64_t> seqs;
     for (int i = 0; i < 60; ++i) step(live, prng, &seqs);
     live.leave(temp / "dead");
-    const auto before = contents_of(temp.path());
+    std::filesystem::create_directories(temp / "ssd");
+    const auto before = contents_of(temp / "dead");
+    const auto ring_before = contents_of(temp / "ssd");
     {
       const std::unique_ptr<Inspection> inspection = look(temp / "dead");
       std::uint64_t missing = 0;
@@ -145,7 +149,8 @@ TEST(Inspection, ShowsOfAKilledStoreWhatTheNextStartServes) {
                       })
                       .has_value());
       EXPECT_GE(batches, inspection->summary().batches);
-      EXPECT_EQ(contents_of(temp.path()), before) << "seed " << seed;
+      EXPECT_EQ(contents_of(temp / "dead"), before) << "seed " << seed;
+      EXPECT_EQ(contents_of(temp / "ssd"), ring_before) << "seed " << seed;
       if (seed % 2 == 0) continue;  // its journal is the live one's
       const StoreContent seen = shown(*inspection);
       copy_tree(temp / "dead", temp / "again");
@@ -226,7 +231,7 @@ TEST(Inspection, WithoutItsJournalShowsTheRestAndNamesWhatIsMissing) {
   {
     LiveStore live(temp / "cs", {.journal_directory = temp / "ssd"});
     ASSERT_TRUE(write(live, 1, {{0, 2}}, {1, 2}).has_value());
-    live.checkpoint();  // at home
+    live.commit();
     ASSERT_TRUE(write(live, 2, {{1, 1}}, {3}).has_value());
     ASSERT_TRUE(live.put(make_prepare(piece_id(2), 1, op_id(1, 1), {{0, 1}}, {4})).has_value());
     live.leave(temp / "dead");

@@ -44,6 +44,7 @@ void PieceStore::fold_after(PieceId piece, Duration delay) {
   const Instant due = runtime_.after(delay);
   fold_due_[piece] = due;
   fold_queue_.emplace(due, piece);
+  wake_upkeep();
 }
 
 // Begins the folds that are due. When room in the ring or on the drive is short all of them are.
@@ -88,7 +89,7 @@ Task<Status> PieceStore::fold_once(PieceId piece, bool* more) {
   if (!plan.has_value()) co_return Status();
   *more = true;
   std::vector<BlockRange> blocks = plan->blocks;
-  CO_TRY(Content content, co_await read_content(piece, std::move(blocks), plan->through));
+  CO_TRY(Content content, co_await read_content(piece, std::move(blocks), plan->through, true));
   FoldRecord record;
   record.piece = piece;
   record.through = plan->through;
@@ -118,14 +119,20 @@ Payload& payload_in(Record& record) {
 }  // namespace
 
 // Without waiting for room: what others wait for may be this very fold.
-Result<std::vector<Extent>> PieceStore::allocate_now(std::uint64_t blocks) {
-  TRY_VOID(usable());
-  return try_allocate(blocks, 0);
+Task<Result<std::vector<Extent>>> PieceStore::allocate_now(std::uint64_t blocks) {
+  CO_TRY_VOID(usable());
+  Result<std::vector<Extent>> allocated = try_allocate(blocks, 0);
+  if (!allocated.has_value()) {
+    CO_TRY_VOID(co_await grow(blocks));
+    CO_TRY_VOID(usable());
+    allocated = try_allocate(blocks, 0);
+  }
+  co_return allocated;
 }
 
 Task<Status> PieceStore::submit_payload(Record record, Buffer body) {
   const PieceId piece = piece_of(record);
-  CO_TRY(std::vector<Extent> extents, allocate_now(body.size() / kBlockBytes));
+  CO_TRY(std::vector<Extent> extents, co_await allocate_now(body.size() / kBlockBytes));
   const bool journaled = is_journaled(body.size(), false);
   if (!journaled && !body.empty() && !ring_->shares_data_device()) {
     CO_TRY_VOID(co_await write_home(&extents, &body));

@@ -272,7 +272,11 @@ Result<bool> PieceIndex::move_block(PieceId piece, PieceRow& row, std::uint64_t 
     return true;
   }
   for (PendingOp& op : row.pending) {
-    const std::optional<std::size_t> index = index_in(op.writes, block);
+    std::optional<std::size_t> index = index_in(op.writes, block);
+    if (!index.has_value()) {
+      index = index_in(op.deltas, block);
+      if (index.has_value()) *index += total_blocks(op.writes);
+    }
     if (!index.has_value()) continue;
     if (op.crcs[*index] != from.crc || home_at(op.extents, *index) != from.disk) continue;
     op.extents = with_home(op.extents, *index, to);

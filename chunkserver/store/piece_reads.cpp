@@ -14,7 +14,7 @@ struct PieceStore::Fetch {
   std::uint64_t block = 0;  // of the piece, for people
   BlockPlace place;
   MutableBytes into;
-  bool is_base = true;
+  bool merged = false;  // with other layers: its CRC does not reach the reader
   Status status;
 };
 
@@ -28,7 +28,8 @@ void add_onto(MutableBytes to, Bytes delta) {
 
 }  // namespace
 
-Task<Result<ReadAnswer>> PieceStore::read(PieceId piece, std::vector<BlockRange> ranges) {
+Task<Result<ReadAnswer>> PieceStore::read(PieceId piece, std::vector<BlockRange> ranges,
+                                          bool verify) {
   const std::uint64_t blocks = total_blocks(ranges);
   if (blocks > kReadBlocksMax)
     co_return fail(Code::kInvalidArgument, "too many blocks in one read");
@@ -40,7 +41,7 @@ Task<Result<ReadAnswer>> PieceStore::read(PieceId piece, std::vector<BlockRange>
     permit = co_await read_budget_.acquire_until(bytes, runtime_.after(kFenceLook));
   }
   CO_TRY_VOID(usable());
-  CO_TRY(Content content, co_await read_content(piece, std::move(ranges), std::nullopt));
+  CO_TRY(Content content, co_await read_content(piece, std::move(ranges), std::nullopt, verify));
   CO_TRY_VOID(usable());
   co_return ReadAnswer{std::move(content.present), std::move(content.crcs),
                        std::move(content.bytes)};
@@ -48,15 +49,15 @@ Task<Result<ReadAnswer>> PieceStore::read(PieceId piece, std::vector<BlockRange>
 
 Task<Result<PieceStore::Content>> PieceStore::read_content(PieceId piece,
                                                            std::vector<BlockRange> ranges,
-                                                           std::optional<OpId> through) {
+                                                           std::optional<OpId> through,
+                                                           bool verify) {
   CO_TRY_VOID(co_await load(piece, ranges));
   CO_TRY(const PieceRow* const row, table_->piece(piece));
   if (row == nullptr) co_return fail(Code::kPieceMissing, "there is no such piece here");
   CO_TRY(std::vector<LocatedBlock> blocks, locate(*table_, piece, *row, ranges, through));
   // Blocks that are freed from now on stay as they are until this read has ended.
   const ReuseGate::Ticket ticket = gate_.begin_read();
-  const bool twice = through.has_value() && options_.sabotage.fold_twice;
-  Result<Content> content = co_await read_located(piece, std::move(blocks), twice);
+  Result<Content> content = co_await read_located(piece, std::move(blocks), through, verify);
   gate_.end_read(ticket);
   if (release_freed()) progress_.notify_all();
   co_return content;
@@ -64,7 +65,9 @@ Task<Result<PieceStore::Content>> PieceStore::read_content(PieceId piece,
 
 Task<Result<PieceStore::Content>> PieceStore::read_located(PieceId piece,
                                                            std::vector<LocatedBlock> blocks,
-                                                           bool deltas_twice) {
+                                                           std::optional<OpId> through,
+                                                           bool verify) {
+  const bool deltas_twice = through.has_value() && options_.sabotage.fold_twice;
   Content content;
   content.bytes = Buffer::allocate(blocks.size() * kBlockBytes);
   std::size_t deltas = 0;
@@ -83,30 +86,17 @@ Task<Result<PieceStore::Content>> PieceStore::read_located(PieceId piece,
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const MutableBytes into = content.bytes.span().subspan(i * kBlockBytes, kBlockBytes);
     if (blocks[i].base.disk != 0) {
-      fetches.push_back({blocks[i].block, blocks[i].base, into, true, {}});
+      fetches.push_back({blocks[i].block, blocks[i].base, into, !blocks[i].deltas.empty(), {}});
     } else {
       std::memset(into.data(), 0, into.size());
     }
     for (const BlockPlace& layer : blocks[i].deltas) {
       const MutableBytes part = delta_bytes.span().subspan(delta++ * kBlockBytes, kBlockBytes);
-      fetches.push_back({blocks[i].block, layer, part, false, {}});
+      fetches.push_back({blocks[i].block, layer, part, true, {}});
     }
   }
   CO_TRY_VOID(co_await fetch_all(&fetches));
-  for (Fetch& fetch : fetches) {
-    const bool verify = options_.verify_on_read && !options_.sabotage.skip_verify;
-    const bool right = !verify || crc32c(fetch.into) == fetch.place.crc;
-    if (fetch.status.has_value() && right) continue;
-    if (fetch.status.has_value()) {
-      fetch.status = fail(Code::kChecksumMismatch,
-                          fmt::format("block {} of piece {}.{} (disk block {})", fetch.block,
-                                      piece.chunk.raw(), piece.index.raw(), fetch.place.disk));
-    }
-    if (still_lies_at(piece, fetch.block, fetch.place.disk)) {
-      note_damaged({piece, fetch.block, fetch.place.disk, fetch.place.crc}, fetch.status.error());
-    }
-    co_return fail(fetch.status.error());
-  }
+  CO_TRY_VOID(check_fetched(piece, &fetches, through, verify));
   delta = 0;
   content.crcs.reserve(blocks.size());
   for (std::size_t i = 0; i < blocks.size(); ++i) {
@@ -185,11 +175,33 @@ Task<void> PieceStore::fetch_run(PieceStore* self, Fetch* first, std::size_t cou
   }
 }
 
+Status PieceStore::check_fetched(PieceId piece, std::vector<Fetch>* fetches,
+                                 std::optional<OpId> through, bool verify) {
+  const bool all = (options_.verify_on_read || through.has_value() || verify);
+  Status first;
+  for (Fetch& fetch : *fetches) {
+    const bool look = (all || fetch.merged) && !options_.sabotage.skip_verify;
+    const bool right = !look || crc32c(fetch.into) == fetch.place.crc;
+    if (fetch.status.has_value() && right) continue;
+    if (fetch.status.has_value()) {
+      fetch.status = fail(Code::kChecksumMismatch,
+                          fmt::format("block {} of piece {}.{} (disk block {})", fetch.block,
+                                      piece.chunk.raw(), piece.index.raw(), fetch.place.disk));
+    }
+    if (still_lies_at(piece, fetch.block, fetch.place.disk, through)) {
+      note_damaged({piece, fetch.block, fetch.place.disk, fetch.place.crc}, fetch.status.error());
+    }
+    if (first.has_value()) first = fetch.status;
+  }
+  return first;
+}
+
 // A block that was overwritten while it was read is nobody's damage.
-bool PieceStore::still_lies_at(PieceId piece, std::uint64_t block, std::uint64_t home) {
+bool PieceStore::still_lies_at(PieceId piece, std::uint64_t block, std::uint64_t home,
+                               std::optional<OpId> through) {
   const Result<const PieceRow*> row = table_->piece(piece);
   if (!row.has_value() || *row == nullptr) return false;
-  const Result<std::vector<LocatedBlock>> located = locate(*table_, piece, **row, {{block, 1}});
+  const Result<std::vector<LocatedBlock>> located = locate(*table_, piece, **row, {{block, 1}}, through);
   if (!located.has_value() || located->empty()) return false;
   const LocatedBlock& now = located->front();
   return now.base.disk == home ||

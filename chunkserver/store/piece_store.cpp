@@ -42,9 +42,12 @@ Task<Result<std::unique_ptr<PieceStore>>> PieceStore::open(runtime::Runtime* run
     log->warning("the journal before the last move is left over: {}",
                  recovered.left_over->to_string());
   }
+  const std::set<PieceId> touched = std::move(recovered.touched);
   std::unique_ptr<PieceStore> store(
       new PieceStore(*runtime, *device, *kv, *log, std::move(options), std::move(recovered)));
   store->journal_->start();
+  // Deltas that were decided and not folded when the last life ended; others are seen when loaded.
+  for (const PieceId piece : touched) store->fold_soon(piece);
   store->group_.spawn(store->run_upkeep());
   co_return std::move(store);
 }
@@ -69,7 +72,6 @@ PieceStore::PieceStore(runtime::Runtime& runtime, io::BlockDevice& device, kv::K
       last_checkpoint_(runtime.now()),
       write_budget_(runtime, options_.write_budget),
       read_budget_(runtime, options_.read_budget),
-      grow_mutex_(runtime),
       checkpoint_mutex_(runtime),
       homing_mutex_(runtime),
       progress_(runtime),
@@ -122,6 +124,7 @@ runtime::Completion<Status> PieceStore::submit(Record record, Buffer body, Journ
                                                    prepare->deltas, prepare->payload.crcs));
   }
   if (std::holds_alternative<RemoveRecord>(record)) ++staged.removals;
+  ++submitted_;
   return journal_->submit(std::move(record), std::move(body), urgency);
 }
 
@@ -131,6 +134,7 @@ void PieceStore::unstage(const Record& record) {
   CHECK_GT(it->second.records, std::size_t{0});
   if (const auto* prepare = std::get_if<PrepareRecord>(&record)) it->second.ops.erase(prepare->op);
   if (std::holds_alternative<RemoveRecord>(record)) --it->second.removals;
+  ++applied_records_;
   if (--it->second.records == 0) staged_.erase(it);
 }
 
@@ -364,7 +368,7 @@ StoreStatistics PieceStore::statistics() const {
   }
   const std::uint64_t free_blocks = limit - space_.end() + space_.free_blocks();
   statistics.free_bytes =
-      (free_blocks - std::min(free_blocks, kUpkeepReserveBlocks)) * kBlockBytes;
+      (free_blocks - std::min(free_blocks, reserve_blocks())) * kBlockBytes;
   statistics.pieces = counters.pieces;
   statistics.used_bytes = counters.used_blocks * kBlockBytes;
   statistics.checksum_errors = checksum_errors_;
@@ -383,7 +387,8 @@ StoreStatistics PieceStore::statistics() const {
 }
 
 Task<void> PieceStore::quiesce() {
-  while (!staged_.empty() && !failure_.has_value()) co_await progress_.wait();
+  const std::uint64_t submitted = submitted_;
+  while (applied_records_ < submitted && !failure_.has_value()) co_await progress_.wait();
 }
 
 Task<Status> PieceStore::close() {

@@ -112,7 +112,7 @@ struct DamagedBlock {
 // Blocks that only folds and heals may take: a full store can still make its deltas whole.
 inline constexpr std::uint64_t kUpkeepReserveBlocks = kPrepareBlocksMax;
 // How often a call that waits for its turn looks whether the store was fenced.
-inline constexpr Duration kFenceLook = 2s;
+inline constexpr Duration kFenceLook = 500ms;
 inline constexpr std::size_t kDamagedBlocksMax = 65536;  // remembered; the scrub finds the rest again
 
 struct StoreStatistics {
@@ -151,8 +151,10 @@ class PieceStore {
   PieceStore& operator=(const PieceStore&) = delete;
 
   Task<Status> prepare(PrepareRequest request, Buffer body);
-  // `ranges` sorted and disjoint, at most kReadBlocksMax blocks.
-  Task<Result<ReadAnswer>> read(PieceId piece, std::vector<BlockRange> ranges);
+  // `ranges` sorted and disjoint, at most kReadBlocksMax blocks. `verify`: also where options say not
+  // to (the scrub).
+  Task<Result<ReadAnswer>> read(PieceId piece, std::vector<BlockRange> ranges,
+                                bool verify = false);
   // Answers at once; it is durable and done soon, or never after a crash.
   Task<Status> settle(PieceId piece, OpId below);
   Task<Result<SealAnswer>> seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch);
@@ -183,7 +185,7 @@ class PieceStore {
   // Another ring; ops go on meanwhile. kNoSpace, kInvalidArgument, kJournalFailed (new ring): nothing
   // changed. One at a time: kBusy.
   Task<Status> switch_ring(RingPlan plan);
-  // Resumes when every record that was submitted is applied.
+  // Resumes when every record that was submitted before the call is applied.
   Task<void> quiesce();
   // Finishes what is queued and makes a last checkpoint.
   Task<Status> close();
@@ -251,6 +253,8 @@ class PieceStore {
   Task<Status> make_room(std::uint64_t blocks);
   Task<Status> grow(std::uint64_t blocks);
   std::uint64_t limit_blocks() const;
+  // kUpkeepReserveBlocks, less in a tiny store.
+  std::uint64_t reserve_blocks() const;
   void give_back(const std::vector<Extent>& extents);
   // With a ring of its own device: direct blocks come home, durably, before their record.
   Task<Status> write_home(const std::vector<Extent>* extents, const Buffer* body);
@@ -258,15 +262,20 @@ class PieceStore {
   Task<Result<Check>> load_and_check(const PrepareRequest* request);
 
   // piece_reads.cpp
+  // `through`: as a fold through that op needs it.
   Task<Result<Content>> read_content(PieceId piece, std::vector<BlockRange> ranges,
-                                     std::optional<OpId> through);
+                                     std::optional<OpId> through, bool verify);
   Task<Result<Content>> read_located(PieceId piece, std::vector<LocatedBlock> blocks,
-                                     bool deltas_twice);
+                                     std::optional<OpId> through, bool verify);
   struct Fetch;
   Task<Status> fetch_all(std::vector<Fetch>* fetches);
   static Task<void> fetch_run(PieceStore* self, Fetch* first, std::size_t count);
   static Task<void> fetch_from_ring(PieceStore* self, Fetch* fetch, std::uint64_t ring_block);
-  bool still_lies_at(PieceId piece, std::uint64_t block, std::uint64_t home);
+  // The first error; every damaged block among them is noted.
+  Status check_fetched(PieceId piece, std::vector<Fetch>* fetches, std::optional<OpId> through,
+                       bool verify);
+  bool still_lies_at(PieceId piece, std::uint64_t block, std::uint64_t home,
+                     std::optional<OpId> through);
   void note_damaged(const DamagedBlock& block, const Error& why);
 
   // piece_folds.cpp
@@ -278,11 +287,13 @@ class PieceStore {
   // Finds homes for `body`, and the record is durable when it answers.
   Task<Status> submit_payload(Record record, Buffer body);
   Status still_fits(const Record& record);
-  Result<std::vector<Extent>> allocate_now(std::uint64_t blocks);
+  Task<Result<std::vector<Extent>>> allocate_now(std::uint64_t blocks);
 
   // piece_upkeep.cpp
   Task<void> run_upkeep();
   bool has_work() const;
+  bool would_release() const;
+  Duration commit_interval() const;
   bool wants_homing() const;
   bool wants_checkpoint() const;
   Duration upkeep_pause() const;
@@ -317,6 +328,8 @@ class PieceStore {
   JournalPosition applied_;
   JournalPosition tail_;  // of the last checkpoint
   std::map<PieceId, Staged> staged_;
+  std::uint64_t submitted_ = 0;  // records, since the start
+  std::uint64_t applied_records_ = 0;  // or refused
   // Removed pieces and the version they had: a late PREPARE must not bring one back.
   std::map<PieceId, ChunkVersion> tombstones_;
   std::deque<PieceId> tombstone_order_;
@@ -330,6 +343,7 @@ class PieceStore {
   bool closing_ = false;
   bool upkeep_ends_ = false;
   bool switching_ = false;
+  bool growing_ = false;
   bool pressure_ = false;  // the journal waits for room in the ring
   std::size_t space_short_ = 0;  // calls that wait for room on the drive
   std::set<PieceId> folding_;
@@ -343,7 +357,6 @@ class PieceStore {
   std::optional<runtime::Completion<bool>> upkeep_sleep_;
   runtime::Semaphore write_budget_;
   runtime::Semaphore read_budget_;
-  runtime::Mutex grow_mutex_;
   runtime::Mutex checkpoint_mutex_;
   runtime::Mutex homing_mutex_;
   runtime::Signal progress_;  // a batch was applied, blocks came back, or the store failed

@@ -31,6 +31,16 @@ bool PieceStore::has_work() const {
   return table_->dirty() || homes_.unflushed() || tail_ != applied_ || !withheld_.empty();
 }
 
+// A checkpoint would give room in the ring back.
+bool PieceStore::would_release() const {
+  return homes_.unflushed() || homes_.tail_sequence(applied_.sequence) > tail_.sequence;
+}
+
+// A checkpoint costs several flushes: before the ring is full it is not made for every step.
+Duration PieceStore::commit_interval() const {
+  return journal_->used_blocks() * 2 > journal_->blocks() ? kPressedCommit : kBusyCommit;
+}
+
 bool PieceStore::wants_homing() const {
   if (homes_.empty()) return false;
   if (pressure_ || switching_ || journal_->used_blocks() * 4 > journal_->blocks()) return true;
@@ -43,13 +53,10 @@ bool PieceStore::wants_homing() const {
 bool PieceStore::wants_checkpoint() const {
   if (table_->dirty_bytes() > options_.dirty_bytes_max / 2) return true;
   if (space_short_ != 0 && !withheld_.empty()) return true;
-  const bool would_release =
-      homes_.unflushed() || homes_.tail_sequence(applied_.sequence) > tail_.sequence;
-  const Duration since = runtime_.now() - last_checkpoint_;
-  if (would_release && journal_->full()) return true;
-  // A checkpoint costs several flushes: before the ring is full it is not made for every step.
-  const bool much = journal_->used_blocks() * 2 > journal_->blocks();
-  if (would_release && since >= (much ? kPressedCommit : kBusyCommit)) return true;
+  if (would_release() &&
+      (journal_->full() || runtime_.now() - last_checkpoint_ >= commit_interval())) {
+    return true;
+  }
   return has_work() && homes_.empty() && runtime_.now() - last_batch_ >= kIdleCommit;
 }
 
@@ -64,7 +71,7 @@ Duration PieceStore::upkeep_pause() const {
   }
   if (!fold_queue_.empty() && folding_.empty()) consider(fold_queue_.begin()->first);
   if (homes_.empty() && has_work()) consider(last_batch_ + kIdleCommit);
-  if (has_work()) consider(last_checkpoint_ + kBusyCommit);
+  if (would_release()) consider(last_checkpoint_ + commit_interval());
   return pause;
 }
 
@@ -195,6 +202,7 @@ Task<Status> PieceStore::await_ring_readers() {
 
 Task<Status> PieceStore::commit_all() {
   CO_TRY_VOID(usable());
+  co_await quiesce();
   const std::uint64_t sequence = applied_.sequence;
   CO_TRY_VOID(co_await home_up_to(sequence));
   co_return co_await checkpoint();
@@ -230,7 +238,7 @@ Task<Result<RingPlace>> PieceStore::place_ring(RingPlan plan) {
   place.journal = plan.journal;
   if (place.external()) co_return place;
   for (int tries = 0; tries < 2; ++tries) {
-    CO_TRY(std::vector<Extent> extents, co_await allocate(place.blocks, kUpkeepReserveBlocks));
+    CO_TRY(std::vector<Extent> extents, co_await allocate(place.blocks, reserve_blocks()));
     if (extents.size() == 1) {
       place.first = extents[0].first;
       co_return place;
@@ -258,8 +266,11 @@ Task<Status> PieceStore::switch_to(RingPlan plan) {
   Result<std::unique_ptr<RingDevice>> ring = co_await make_ring(
       &runtime_, &device_, place, superblock_.store_id, &options_.open_ring);
   if (!ring.has_value()) {
-    // A failed write to the data file fences by itself at the next use of it.
-    if (inside) give_back({taken});
+    if (inside && ring.error().code() == Code::kDiskFailed) {
+      fence(ring.error());
+    } else if (inside) {
+      give_back({taken});
+    }
     co_return fail(ring.error());
   }
   FAULT_POINT("store.switch.made");

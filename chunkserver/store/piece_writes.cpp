@@ -97,11 +97,8 @@ std::uint64_t PieceStore::limit_blocks() const {
 }
 
 Task<Status> PieceStore::grow(std::uint64_t blocks) {
-  runtime::Semaphore::Permit guard = co_await grow_mutex_.lock_until(runtime_.after(kFenceLook));
-  while (!guard.held()) {
-    CO_TRY_VOID(usable());
-    guard = co_await grow_mutex_.lock_until(runtime_.after(kFenceLook));
-  }
+  // Who comes while the file grows goes on together with the others.
+  while (growing_ && !failure_.has_value()) co_await progress_.wait();
   if (failure_.has_value()) co_return fail(*failure_);
   if (space_.free_blocks() >= blocks) co_return Status();
   const std::uint64_t missing = blocks - space_.free_blocks();
@@ -111,7 +108,11 @@ Task<Status> PieceStore::grow(std::uint64_t blocks) {
   }
   const std::uint64_t step = std::max(missing, options_.grow_bytes / kBlockBytes);
   const std::uint64_t target = std::min(limit, space_.end() + step);
-  CO_TRY_VOID(co_await device_.grow(target * kBlockBytes));
+  growing_ = true;
+  Status grown = co_await device_.grow(target * kBlockBytes);
+  growing_ = false;
+  progress_.notify_all();
+  if (!grown.has_value()) co_return grown;
   FAULT_POINT("store.grow");
   space_.extend(std::max(space_.end(), device_.size() / kBlockBytes));
   co_return Status();
@@ -134,6 +135,10 @@ Task<Status> PieceStore::make_room(std::uint64_t blocks) {
   co_await progress_.wait();
   --space_short_;
   co_return Status();
+}
+
+std::uint64_t PieceStore::reserve_blocks() const {
+  return std::min(kUpkeepReserveBlocks, limit_blocks() / 64);
 }
 
 Result<std::vector<Extent>> PieceStore::try_allocate(std::uint64_t blocks, std::uint64_t reserve) {
@@ -258,9 +263,9 @@ Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
   }
   const bool journaled = is_journaled(body.size(), !request.deltas.empty());
   const bool own_flush = blocks != 0 && !journaled && !ring_->shares_data_device();
-  Result<std::vector<Extent>> extents = try_allocate(blocks, kUpkeepReserveBlocks);
+  Result<std::vector<Extent>> extents = try_allocate(blocks, reserve_blocks());
   if (!extents.has_value() || own_flush) {
-    if (!extents.has_value()) extents = co_await allocate(blocks, kUpkeepReserveBlocks);
+    if (!extents.has_value()) extents = co_await allocate(blocks, reserve_blocks());
     if (!extents.has_value()) co_return fail(extents.error());
     // A failure in here fences: nothing is given back any more.
     if (own_flush) {

@@ -38,6 +38,16 @@ Status write_table(Start& start, const TablePosition& position) {
   return {};
 }
 
+// Unreadable is not unwritten: if the op was acknowledged it must stay, damaged, and be healed; if not,
+// it is as good as an op that nobody decided yet. But one block that can be read and is another one
+// tells that the op is not whole.
+Task<Result<bool>> is_at_home(Start* start, std::uint64_t home, std::uint32_t crc) {
+  Buffer block = Buffer::allocate(kBlockBytes);
+  const Status read = co_await start->device->read(DiskOffset(home * kBlockBytes), block.span());
+  if (!read.has_value() && read.error().code() != Code::kDiskFailed) co_return fail(read.error());
+  co_return !read.has_value() || crc32c(block.span()) == crc;
+}
+
 Task<Result<bool>> are_at_home(Start* start, const Payload* payload) {
   std::size_t index = 0;
   for (const Extent& extent : payload->extents) {
@@ -45,11 +55,13 @@ Task<Result<bool>> are_at_home(Start* start, const Payload* payload) {
     Buffer bytes = Buffer::allocate(extent.count * kBlockBytes);
     const DiskOffset offset(extent.first * kBlockBytes);
     const Status read = co_await start->device->read(offset, bytes.span());
-    // Unreadable is not unwritten. If it was acknowledged it must stay, damaged, and be healed; if
-    // not, it is as good as an op that nobody decided yet.
-    if (!read.has_value() && read.error().code() == Code::kDiskFailed) co_return true;
-    if (!read.has_value()) co_return fail(read.error());
     for (std::uint64_t i = 0; i < extent.count; ++i, ++index) {
+      if (!read.has_value()) {
+        CO_TRY(const bool there,
+               co_await is_at_home(start, extent.first + i, payload->crcs[index]));
+        if (!there) co_return false;
+        continue;
+      }
       const Bytes block = std::as_const(bytes).span().subspan(i * kBlockBytes, kBlockBytes);
       if (crc32c(block) != payload->crcs[index]) co_return false;
     }
@@ -120,6 +132,7 @@ Task<Status> apply_batch(Start* start, const Batch* batch, std::vector<bool> who
       if (row == nullptr) continue;
     }
     CO_TRY_VOID(index.apply(*record));
+    start->store->touched.insert(piece_of(*record));
   }
   for (const Extent& extent : index.take_freed()) start->store->homes.forget(extent);
   table->trim();
@@ -194,10 +207,11 @@ Task<Status> finish(Start* start) {
     // The file grew for these homes, but that was not durable yet.
     CO_TRY_VOID(co_await start->device->grow(start->homes_end * kBlockBytes));
   }
-  const bool unchanged = start->current && !store.table->dirty();
   TablePosition position = start->position;
   position.applied = store.applied;
-  if (!start->current || store.table->dirty() || position != start->position) {
+  // Also when a batch brought nothing because all of it was dropped: it must not be read again.
+  bool written = !start->current || store.table->dirty() || position != start->position;
+  if (written) {
     CO_TRY_VOID(write_table(*start, position));
   }
   CO_TRY(store.space, load_space(*start->kv, store.ring->place(), store.table->counters(),
@@ -212,9 +226,9 @@ Task<Status> finish(Start* start) {
     row.put(std::string(kPositionKey), encode(position));
     CO_TRY_VOID(start->kv->write(row));
     start->position = position;
-  } else if (unchanged) {
-    co_return Status();
+    written = true;
   }
+  if (!written) co_return Status();
   if (start->sabotage.unsure_start) co_return Status();
   FAULT_POINT("store.start.rows");
   co_return start->kv->flush();

@@ -12,6 +12,8 @@
 //           kDiskFailed.
 #pragma once
 
+#include <set>
+
 #include "chunkserver/store/home_map.h"
 #include "chunkserver/store/journal.h"
 #include "chunkserver/store/piece_table.h"
@@ -42,6 +44,7 @@ struct RecoveredStore {
   JournalPosition tail;
   // Batches behind `tail`, for Journal's usage of the ring.
   std::vector<RingUsage::Live> live;
+  std::set<PieceId> touched;  // pieces whose rows this start changed
   std::uint64_t batches = 0;  // applied by this start
   std::uint64_t dropped = 0;  // unacknowledged ops that were not whole
   bool made = false;

@@ -1,5 +1,5 @@
-// Sabotage: breaks one promise of the store on purpose, so that tests can show that they notice. All
-// off in production; only the store's simulator and its tests set them. docs/testing.md.
+// Sabotage: breaks one promise of the store on purpose, so that tests can show that they notice.
+// All off in production; only the store's simulator and its tests set them. docs/testing.md.
 #pragma once
 
 namespace cairn::chunkserver::store {

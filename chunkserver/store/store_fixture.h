@@ -24,13 +24,13 @@ inline Status put(StoreWorld& world, testing::MadePrepare made) {
 }
 inline Status write(StoreWorld& world, std::uint64_t seq, std::vector<BlockRange> writes,
                     std::vector<std::uint64_t> values) {
-  return put(world, make_prepare(piece_id(1), 1, op_id(1, seq), std::move(writes),
-                                 std::move(values)));
+  return put(world,
+             make_prepare(piece_id(1), 1, op_id(1, seq), std::move(writes), std::move(values)));
 }
 inline Status add(StoreWorld& world, std::uint64_t seq, std::vector<BlockRange> deltas,
                   std::vector<std::uint64_t> values) {
-  return put(world, make_prepare(piece_id(1), 1, op_id(1, seq), {}, std::move(values),
-                                 std::move(deltas)));
+  return put(world,
+             make_prepare(piece_id(1), 1, op_id(1, seq), {}, std::move(values), std::move(deltas)));
 }
 inline Status punch(StoreWorld& world, std::uint64_t seq, std::vector<BlockRange> zeroes) {
   testing::MadePrepare made = make_prepare(piece_id(1), 1, op_id(1, seq), {}, {});

@@ -57,7 +57,7 @@ void run_overwrites(StoreWorld::Options options) {
   // Room for a few ops only: freed blocks are used again at once.
   options.disk_bytes = 8_MiB;
   options.grow_bytes = 64_KiB;
-  options.size_bytes = (kReservedBlocks + 64 + kUpkeepReserveBlocks + 56) * kBlockBytes;
+  options.size_bytes = (kReservedBlocks + 64 + 56) * kBlockBytes * 64 / 63;
   options.journal_bytes = 64 * kBlockBytes;
   StoreWorld world(std::move(options));
   ASSERT_TRUE(world.open().has_value());
@@ -122,9 +122,8 @@ TEST(PieceStoreLoad, ManyOpsShareOneFlush) {
 }
 
 TEST(PieceStoreLoad, LargeOpsShareTheirFlushesWhenTheRingIsElsewhere) {
-  StoreWorld world({.journal_bytes = 4_MiB, .tune = [](StoreOptions* options) {
-                      options->journal_directory = "/ssd";
-                    }});
+  StoreWorld world({.journal_bytes = 4_MiB,
+                    .tune = [](StoreOptions* options) { options->journal_directory = "/ssd"; }});
   ASSERT_TRUE(world.open().has_value());
   const std::uint64_t flushes = world.disk().flushes();
   world.loop().run(prepare_many(&world.loop(), &world.store(), 40, 32));

@@ -7,7 +7,8 @@ namespace {
 using testing::Fate;
 
 StoreWorld::Options outside(const char* directory = "/ssd", std::uint64_t seed = 1) {
-  return {.seed = seed, .tune = [directory](StoreOptions* options) { options->journal_directory = directory; }};
+  return {.seed = seed,
+          .tune = [directory](StoreOptions* options) { options->journal_directory = directory; }};
 }
 void write_some(StoreWorld& world, std::uint64_t from, std::uint64_t to) {
   for (std::uint64_t seq = from; seq <= to; ++seq) {

@@ -8,9 +8,8 @@ using testing::Fate;
 
 TEST(PieceStoreStart, AStoreThatWasCutOffWhileItWasMadeIsMadeAgain) {
   for (const char* directory : {"", "/ssd"}) {
-    const StoreWorld::Options options{.tune = [directory](StoreOptions* store) {
-      store->journal_directory = directory;
-    }};
+    const StoreWorld::Options options{
+        .tune = [directory](StoreOptions* store) { store->journal_directory = directory; }};
     std::uint64_t operations = 0;
     {
       StoreWorld whole(options);

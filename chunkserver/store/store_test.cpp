@@ -222,7 +222,7 @@ TEST(PieceStore, AFullStoreStillFoldsItsDeltas) {
 TEST(PieceStore, ObeysItsSizeLimit) {
   StoreWorld world({.disk_bytes = 64_MiB, .grow_bytes = 64_KiB, .size_bytes = 4_MiB});
   ASSERT_TRUE(world.open().has_value());
-  const std::uint64_t kept = kReservedBlocks + 32 + kUpkeepReserveBlocks;
+  const std::uint64_t kept = kReservedBlocks + 32 + 4_MiB / kBlockBytes / 64;
   EXPECT_EQ(world.store().statistics().free_bytes, 4_MiB - kept * kBlockBytes);
   EXPECT_EQ(world.store().statistics().space_bytes, 4_MiB);
 }

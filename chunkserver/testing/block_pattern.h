@@ -22,6 +22,12 @@ inline void fill_block(MutableBytes block, std::uint64_t value) {
   }
 }
 
+inline Buffer block_of(std::uint64_t value) {
+  Buffer block = Buffer::allocate(kBlockBytes);
+  fill_block(block.span(), value);
+  return block;
+}
+
 // nullopt for bytes that no value has.
 inline std::optional<std::uint64_t> value_of(Bytes block) {
   const auto value = load_le<std::uint64_t>(block.data());

@@ -52,7 +52,7 @@ class Search {
     std::uint32_t placed = 0;      // changes that have their place or were lost
     std::uint32_t seals_open = 0;  // of them: seals whose list was not seen yet
     std::uint32_t reads_seen = 0;
-    bool lost = false;             // something before was lost
+    bool lost = false;  // something before was lost
   };
   static bool has(std::uint32_t set, std::size_t i) { return (set >> i & 1) != 0; }
   static void add(std::uint32_t* set, std::size_t i) { *set |= std::uint32_t{1} << i; }
@@ -229,8 +229,8 @@ std::optional<PieceModel> explain(const PieceModel& before, const std::vector<Ti
   if (!found.has_value()) return found;
   for (const TimedCall& call : calls) {
     const auto* seal = std::get_if<ModelSeal>(&call.call);
-    const bool unseen = seal != nullptr && call.answer.has_value() &&
-                        call.answer->code == Code::kPieceMissing;
+    const bool unseen =
+        seal != nullptr && call.answer.has_value() && call.answer->code == Code::kPieceMissing;
     if (unseen) found->may_have_been_sealed(seal->version);
   }
   if (ending == Ending::kCrashed) found->restart();

@@ -1,11 +1,12 @@
-// Judge: is there an order of the calls on one piece that explains what they answered and what is to
-// be seen afterwards? Pure: the search of Wing and Gong, small enough to try everything.
+// Judge: is there an order of the calls on one piece that explains what they answered and what is
+// to be seen afterwards? Pure: the search of Wing and Gong, small enough to try everything.
 //
-// Rules:  Calls that change something have one order; those that ended before another began come before
-//         it. Whether one is taken or refused follows from all that were taken before it, durable or
-//         not yet. Answered is only what is durable, and reads see only that: each sees the state after
-//         some part of the order, with everything that had been answered when it began. A seal lists
-//         the ops of its place or of a later one. kNoSpace and kOverloaded mean that nothing happened.
+// Rules:  Calls that change something have one order; those that ended before another began come
+//         before it. Whether one is taken or refused follows from all that were taken before it,
+//         durable or not yet. Answered is only what is durable, and reads see only that: each sees
+//         the state after some part of the order, with everything that had been answered when it
+//         began. A seal lists the ops of its place or of a later one. kNoSpace and kOverloaded mean
+//         that nothing happened.
 //         Crashed: what was answered is there (settles are durable later: maybe not); what was not
 //         answered, or with the error of a dying disk, is there wholly or not at all.
 #pragma once

@@ -86,18 +86,20 @@ TEST(Judge, FindsTheOrderOfCallsThatRanTogether) {
   EXPECT_TRUE(explained(empty, {done(first, 1, 9), done(second, 2, 8), saw({{1, 2}}, 3, 7)},
                         after({second, first}), Ending::kAlive));
   // It began when the first had ended.
-  EXPECT_FALSE(explained(empty, {done(first, 1, 2), saw({}, 3, 4)}, after({first}), Ending::kAlive));
-  EXPECT_FALSE(explained(empty, {done(first, 1, 2), saw({{1, 7}}, 3, 4)}, after({first}),
-                         Ending::kAlive));
+  EXPECT_FALSE(
+      explained(empty, {done(first, 1, 2), saw({}, 3, 4)}, after({first}), Ending::kAlive));
+  EXPECT_FALSE(
+      explained(empty, {done(first, 1, 2), saw({{1, 7}}, 3, 4)}, after({first}), Ending::kAlive));
 }
 
 TEST(Judge, ReadsSeeWhatIsDurableAndRefusalsWhatWasTaken) {
   const PieceModel before = after({write(1, {{1, 1}})});
   const TimedCall removal = done(ModelRemove{}, 1, 9);
   const TimedCall late = refused(write(2, {{1, 2}}), Code::kPieceMissing, 2, 3);
-  EXPECT_TRUE(explained(before, {removal, late, saw({{1, 1}}, 4, 5)}, PieceModel(), Ending::kAlive));
-  EXPECT_FALSE(explained(before, {removal, late, saw({{1, 1}}, 10, 11)}, PieceModel(),
-                         Ending::kAlive));
+  EXPECT_TRUE(
+      explained(before, {removal, late, saw({{1, 1}}, 4, 5)}, PieceModel(), Ending::kAlive));
+  EXPECT_FALSE(
+      explained(before, {removal, late, saw({{1, 1}}, 10, 11)}, PieceModel(), Ending::kAlive));
   // What was once seen does not go.
   const ModelPrepare op = write(2, {{1, 2}});
   PieceModel with = before;

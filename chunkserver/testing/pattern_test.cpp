@@ -6,12 +6,6 @@
 namespace cairn::chunkserver::testing {
 namespace {
 
-Buffer block_of(std::uint64_t value) {
-  Buffer block = Buffer::allocate(kBlockBytes);
-  fill_block(block.span(), value);
-  return block;
-}
-
 TEST(BlockPattern, TellsItsValue) {
   Prng prng(1);
   for (int i = 0; i < 100; ++i) {

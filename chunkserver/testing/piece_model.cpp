@@ -192,7 +192,8 @@ PieceSight PieceModel::sight() const {
 
 std::uint64_t PieceModel::stored_blocks() const {
   std::uint64_t blocks = base_.size();
-  for (const auto& [op, prepare] : pending_) blocks += prepare.writes.size() + prepare.deltas.size();
+  for (const auto& [op, prepare] : pending_)
+    blocks += prepare.writes.size() + prepare.deltas.size();
   return blocks;
 }
 

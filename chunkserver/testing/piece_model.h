@@ -67,8 +67,8 @@ class PieceModel {
  public:
   // What the call answers (nullopt: done); changes the state when it is done.
   std::optional<Code> call(const ModelCall& call);
-  // What recovery makes of a record whose predecessors in the same torn batch were not whole: it was
-  // checked when they were thought to come.
+  // What recovery makes of a record whose predecessors in the same torn batch were not whole: it
+  // was checked when they were thought to come.
   void call_after_loss(const ModelCall& call);
 
   bool exists() const { return exists_; }
@@ -76,9 +76,11 @@ class PieceModel {
   std::uint64_t epoch() const { return epoch_; }
   ModelOp settled() const { return settled_; }
   std::uint64_t removed_version() const { return removed_version_; }
-  // A seal at `version` may have come right before the removal, unseen: a tombstone may say so.
+  // A seal at `version` came right before the removal, or right after it: nobody saw. The tombstone
+  // may say this or that.
   void may_have_been_sealed(std::uint64_t version) {
     removed_at_most_ = std::max(removed_at_most_, version);
+    removed_version_ = std::min(removed_version_, version - 1);
   }
   std::uint64_t removed_at_most() const { return removed_at_most_; }
   // A tombstone is memory: a restart forgets it.

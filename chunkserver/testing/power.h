@@ -3,7 +3,8 @@
 // ends that life there: for every disk at the same instant.
 //
 // Owns:     nothing; the disks outlive it.
-// Promises: deterministic. The request at which it ends takes part in the fate of what is unflushed.
+// Promises: deterministic. The request at which it ends takes part in the fate of what is
+//           unflushed.
 #pragma once
 
 #include <functional>
@@ -65,7 +66,8 @@ class Power {
 // A device of that machine. Discards and growth take a while, so that they race with the rest.
 class PoweredDevice final : public io::BlockDevice {
  public:
-  PoweredDevice(runtime::Runtime& runtime, Power& power, io::SimDisk& disk, Duration discard_latency)
+  PoweredDevice(runtime::Runtime& runtime, Power& power, io::SimDisk& disk,
+                Duration discard_latency)
       : BlockDevice(runtime),
         power_(power),
         disk_(disk),

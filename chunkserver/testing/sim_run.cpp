@@ -79,8 +79,8 @@ class RandomRun {
       constexpr std::array kFates = {Fate::kBySeed, Fate::kBySeed, Fate::kAllKept, Fate::kAllLost};
       disaster.kind = Disaster::Kind::kPower;
       disaster.at = prng_.between(1, plan->sides.empty() ? 8 : 40);
-      disaster.fate = prng_.chance(settings_.kill_share) ? Fate::kKilled
-                                                         : kFates[prng_.below(kFates.size())];
+      disaster.fate =
+          prng_.chance(settings_.kill_share) ? Fate::kKilled : kFates[prng_.below(kFates.size())];
     } else if (prng_.chance(settings_.fault_per_mille)) {
       constexpr std::array kKinds = {Disaster::Kind::kFailWrites, Disaster::Kind::kFailFlush,
                                      Disaster::Kind::kFailIndex, Disaster::Kind::kStall};

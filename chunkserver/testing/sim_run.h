@@ -24,13 +24,10 @@ struct SimOutcome {
 
 SimOutcome run_seed(const SimPlan& plan);
 
-// Short programs, by number.
-std::size_t short_programs();
-std::string_view short_program_name(std::size_t program);
 struct ExhaustPlan {
-  std::size_t program = 0;
-  bool outside = false;  // the ring has a disk of its own at first
-  bool pairs = false;    // a second end in every start
+  std::size_t program = 0;  // of short_programs.h
+  bool outside = false;     // the ring has a disk of its own at first
+  bool pairs = false;       // a second end in every start
   std::uint64_t seed = 1;
   store::Sabotage sabotage = {};
   bool verbose = false;

@@ -84,7 +84,9 @@ SimSettings draw_settings(std::uint64_t seed) {
   settings.calls_max = prng.between(1, 12);
   settings.deltas = prng.chance(700);
   settings.tight = prng.chance(200);
-  settings.world.disk_bytes = settings.tight ? (256 + 700) * kBlockBytes : 24_MiB;
+  // Room for two rings and some blocks beside what upkeep keeps for itself.
+  constexpr std::uint64_t kTightBlocks = store::kReservedBlocks + 700;
+  settings.world.disk_bytes = settings.tight ? kTightBlocks * kBlockBytes : 24_MiB;
   constexpr std::uint64_t kPower[] = {0, 30, 150, 300};
   settings.power_per_mille = pick(&prng, kPower);
   settings.crash_in_start = prng.chance(500) ? 250 : 0;

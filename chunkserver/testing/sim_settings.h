@@ -1,5 +1,5 @@
-// What a seed decides about a run of the store's simulator: sizes (small, so that everything fills and
-// wraps), delays, and which trouble comes how often.
+// What a seed decides about a run of the store's simulator: sizes (small, so that everything fills
+// and wraps), delays, and which trouble comes how often.
 #pragma once
 
 #include "chunkserver/store/sabotage.h"
@@ -14,7 +14,7 @@ struct SimSettings {
   std::uint64_t calls_max = 8;
   bool deltas = true;
   ByteCount ring_bytes_min = 0;  // smaller rings may be refused
-  bool tight = false;  // the disk may be full
+  bool tight = false;            // the disk may be full
   // Chances of a step, per mille.
   std::uint64_t power_per_mille = 0;
   std::uint64_t kill_share = 300;  // of those: the process only

@@ -33,7 +33,7 @@ struct SimStats {
   std::uint64_t failed_flushes = 0;
   std::uint64_t failed_indexes = 0;
   std::uint64_t stalls = 0;
-  std::uint64_t wounds = 0;         // rot and bad sectors in the data file
+  std::uint64_t wounds = 0;  // rot and bad sectors in the data file
   std::uint64_t wounds_found = 0;
   std::uint64_t healed = 0;
   std::uint64_t ring_wounds = 0;
@@ -41,7 +41,7 @@ struct SimStats {
   std::uint64_t no_space = 0;
   std::uint64_t fills = 0;
   std::uint64_t deep_checks = 0;
-  std::uint64_t operations = 0;     // writes and flushes of all disks and the index
+  std::uint64_t operations = 0;  // writes and flushes of all disks and the index
 
   struct Field {
     std::string_view name;

@@ -23,10 +23,10 @@ struct SideAction {
 struct Disaster {
   enum class Kind { kNone, kPower, kFailWrites, kFailFlush, kFailIndex, kStall };
   Kind kind = Kind::kNone;
-  std::uint64_t at = 1;         // kPower: the n-th operation
-  Fate fate = Fate::kBySeed;    // kPower
+  std::uint64_t at = 1;       // kPower: the n-th operation
+  Fate fate = Fate::kBySeed;  // kPower
   std::uint64_t seed = 0;
-  bool at_ring = false;         // of the ring's disk, when it has one of its own
+  bool at_ring = false;  // of the ring's disk, when it has one of its own
   Duration delay = {};
 };
 

@@ -1,6 +1,6 @@
-// SimWriters: draws the calls of the writers of all pieces, one writer at a time each: prepares that
-// lean on what was answered before, settles, seals, resolves and removals, repeats, and ghosts of
-// older lives that must be refused.
+// SimWriters: draws the calls of the writers of all pieces, one writer at a time each: prepares
+// that lean on what was answered before, settles, seals, resolves and removals, repeats, and ghosts
+// of older lives that must be refused.
 #pragma once
 
 #include "chunkserver/testing/sim_step.h"

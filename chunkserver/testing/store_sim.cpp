@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "chunkserver/testing/store_calls.h"
+#include "common/base/crc32c.h"
 
 namespace cairn::chunkserver::testing {
 
@@ -20,9 +21,14 @@ StoreSim::StoreSim(SimSettings settings, SimStats* stats, bool verbose)
       stats_(*stats),
       verbose_(verbose),
       prng_(settings_.world.seed + 77),
-      world_(settings_.world) {
+      world_(with_log(settings_.world)) {
   world_.kv().set_self_flush_per_mille(settings_.self_flush_per_mille);
   for (std::uint64_t chunk = 1; chunk <= settings_.pieces; ++chunk) models_[piece_id(chunk)];
+}
+
+StoreWorld::Options StoreSim::with_log(StoreWorld::Options options) {
+  if (verbose_) options.log = [this](const std::string& line) { log("  store: " + line); };
+  return options;
 }
 
 void StoreSim::note(std::string_view text) {
@@ -49,8 +55,8 @@ void StoreSim::fail_with(std::string text) {
 Task<void> StoreSim::run_call(StoreSim* sim, Running* running) {
   if (running->delay != Duration{}) co_await sleep_for(sim->world_.loop(), running->delay);
   running->timed.begun = ++sim->clock_;
-  CallAnswer answer = co_await issue(&sim->world_.store(), running->piece, &running->timed.call,
-                                     &running->broken);
+  CallAnswer answer =
+      co_await issue(&sim->world_.store(), running->piece, &running->timed.call, &running->broken);
   running->timed.answer = std::move(answer);
   running->timed.ended = ++sim->clock_;
 }
@@ -76,10 +82,13 @@ Task<void> StoreSim::switch_ring(store::RingPlan plan) {
   }
   ++stats_.switches_refused;
   const Code code = switched.error().code();
-  const bool full = code == Code::kNoSpace && !outside;
+  // One that is resized where it is goes by way of the data file.
+  const bool full = code == Code::kNoSpace && (!outside || settings_.tight);
   const bool small = code == Code::kInvalidArgument && plan.bytes < settings_.ring_bytes_min;
   const bool refused = code == Code::kBusy || small || full;
-  if (!refused && !dead()) fail_with("a ring was not switched: " + switched.error().to_string());
+  // A drive that fails under the new ring fences at the next use of it.
+  if (!refused && !dead() && !fault_)
+    fail_with("a ring was not switched: " + switched.error().to_string());
 }
 
 Task<void> StoreSim::run_side(StoreSim* sim, const SideAction* side) {
@@ -151,6 +160,9 @@ Task<void> StoreSim::run_disaster(StoreSim* sim, const Disaster* disaster) {
       // Whoever watches over requests has seen enough.
       const Error error(Code::kTimeout, "a request hangs");
       if (world.power().up()) world.store().fence(error);
+      // Calls whose own request hangs end with it.
+      co_await sleep_for(world.loop(), 1s);
+      disk->stall(false);
       break;
     }
   }
@@ -174,8 +186,12 @@ void StoreSim::step(StepPlan plan) {
   if (disaster.kind == Disaster::Kind::kPower) {
     world_.power().end_at(disaster.at, disaster.fate, disaster.seed);
   }
+  const bool fault =
+      disaster.kind != Disaster::Kind::kNone && disaster.kind != Disaster::Kind::kPower;
+  fault_ = fault;
   std::vector<Running> running;
   for (PlannedCall& call : plan.calls) {
+    remember(call.call);
     running.push_back({call.piece, call.delay, {std::move(call.call), 0, 0, std::nullopt}, {}});
   }
   for (const Running& one : running) {
@@ -191,35 +207,46 @@ void StoreSim::step(StepPlan plan) {
     history[one.piece].push_back(std::move(one.timed));
   }
   if (failed()) return;
-  const bool fault = disaster.kind != Disaster::Kind::kNone && disaster.kind != Disaster::Kind::kPower;
   if (dead() || fault) {
     if (!dead()) {
       // It was not noticed yet: the machine is restarted all the same.
       world_.power().end_now(Fate::kBySeed, prng_.next());
     }
+    drop_hurt_reads(&history);
     after_death(history, fault);
     return;
   }
-  if (!sort_out_answers(&history)) return;
+  drop_hurt_reads(&history);
+  if (!sort_out_answers(history)) return;
   judge(history, Ending::kAlive, false);
 }
 
-// Reads that failed for a wound say nothing; other trouble must not be. False: failed.
-bool StoreSim::sort_out_answers(History* history) {
+// Reads that failed for a wound say nothing.
+void StoreSim::drop_hurt_reads(History* history) const {
+  if (wounds_.empty()) return;
   for (auto& [piece, calls] : *history) {
-    std::erase_if(calls, [this](const TimedCall& call) {
+    std::erase_if(calls, [](const TimedCall& call) {
+      if (!std::holds_alternative<ModelRead>(call.call) || !call.answer.has_value()) return false;
       const std::optional<Code> code = call.answer->code;
-      const bool hurt = code == Code::kChecksumMismatch || code == Code::kDiskFailed;
-      if (std::holds_alternative<ModelRead>(call.call) && hurt && !wounds_.empty()) return true;
+      return code == Code::kChecksumMismatch || code == Code::kDiskFailed;
+    });
+  }
+}
+
+// Trouble that has no reason. False: failed.
+bool StoreSim::sort_out_answers(const History& history) {
+  for (const auto& [piece, calls] : history) {
+    for (const TimedCall& call : calls) {
+      const std::optional<Code> code = call.answer->code;
       if (code == Code::kNoSpace && settings_.tight) {
         ++stats_.no_space;
-        return false;
+        continue;
       }
-      if (hurt || code == Code::kNoSpace || code == Code::kOverloaded || code == Code::kCorrupt) {
+      if (code == Code::kChecksumMismatch || code == Code::kDiskFailed || code == Code::kNoSpace ||
+          code == Code::kOverloaded || code == Code::kCorrupt) {
         fail_with("an answer without a reason: " + describe(call));
       }
-      return false;
-    });
+    }
   }
   return !failed();
 }
@@ -250,12 +277,21 @@ void StoreSim::judge(const History& history, Ending ending, bool all) {
 
 std::string StoreSim::unexplained(PieceId piece, const std::vector<TimedCall>& calls,
                                   const PieceSight& sight, Ending ending) {
-  std::string text = fmt::format("piece {} is in no legal state{}\n  before: {}\n  seen:   {}",
-                                 piece.chunk.raw(),
-                                 ending == Ending::kCrashed ? " after a crash" : "",
-                                 describe(models_[piece].sight()), describe(sight));
+  std::string text =
+      fmt::format("piece {} is in no legal state{}\n  before: {}\n  seen:   {}", piece.chunk.raw(),
+                  ending == Ending::kCrashed ? " after a crash" : "",
+                  describe(models_[piece].sight()), describe(sight));
   for (const TimedCall& call : calls) text += "\n  " + describe(call);
   return text;
+}
+
+// For heals: what the CRC of a damaged block speaks of.
+void StoreSim::remember(const ModelCall& call) {
+  const auto* prepare = std::get_if<ModelPrepare>(&call);
+  if (prepare == nullptr || settings_.wound_per_mille == 0) return;
+  for (const BlockValues* blocks : {&prepare->writes, &prepare->deltas}) {
+    for (const auto& [block, value] : *blocks) contents_[crc32c(block_of(value).span())] = value;
+  }
 }
 
 void StoreSim::count(const std::vector<TimedCall>& calls) {

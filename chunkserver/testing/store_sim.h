@@ -1,8 +1,8 @@
-// StoreSim: a PieceStore under calls and disasters beside models of its pieces. After every step, and
-// after every death and restart, what can be seen of the store must be explained by the models.
+// StoreSim: a PieceStore under calls and disasters beside models of its pieces. After every step,
+// and after every death and restart, what can be seen of the store must be explained by the models.
 //
-// Promises: deterministic for its settings and steps. The first thing that is wrong is failure(); after
-//           it nothing more is done.
+// Promises: deterministic for its settings and steps. The first thing that is wrong is failure();
+//           after it nothing more is done.
 #pragma once
 
 #include "chunkserver/testing/sim_settings.h"
@@ -72,9 +72,12 @@ class StoreSim {
   std::string unexplained(PieceId piece, const std::vector<TimedCall>& calls,
                           const PieceSight& sight, Ending ending);
   void count(const std::vector<TimedCall>& calls);
-  bool sort_out_answers(History* history);
+  void drop_hurt_reads(History* history) const;
+  bool sort_out_answers(const History& history);
   void note(std::string_view text);
   void log(std::string_view text);
+  StoreWorld::Options with_log(StoreWorld::Options options);
+  void remember(const ModelCall& call);
   void fail_with(std::string text);
 
   // ---- store_sim_deaths.cpp ----
@@ -92,7 +95,8 @@ class StoreSim {
   // nullopt: the store died, or failed() now.
   std::optional<PieceSight> see(PieceId piece);
   bool heal_known();
-  bool known_wound(const store::DamagedBlock& damaged);
+  // What other pieces would give for it. nullopt: nobody hurt it.
+  std::optional<Buffer> content_of(const store::DamagedBlock& damaged) const;
   void check_scrub();
   void check_accounts();
   std::uint64_t fill();
@@ -104,7 +108,8 @@ class StoreSim {
   Prng prng_;
   StoreWorld world_;
   std::map<PieceId, PieceModel> models_;
-  std::map<std::uint64_t, Wound> wounds_;  // by block of the data file
+  std::map<std::uint64_t, Wound> wounds_;            // by block of the data file
+  std::map<std::uint32_t, std::uint64_t> contents_;  // values that were written, by CRC
   std::optional<RingWound> ring_wound_;
   std::optional<ByteCount> capacity_;
   struct StartCrash {
@@ -119,6 +124,7 @@ class StoreSim {
   std::uint64_t start_operations_ = 0;
   std::uint64_t steps_ = 0;
   std::uint64_t trace_ = 0;
+  bool fault_ = false;        // something of this step is to fail
   bool flush_fault_ = false;  // a flush will fail that was not made yet, or has failed
   std::string failure_;
 };

@@ -63,8 +63,7 @@ void StoreSim::check_fenced() {
        {ModelCall(ModelRead{{{kAreaFirst, kAreaBlocks}}}), ModelCall(ModelRemove{}),
         ModelCall(ModelSeal{UINT32_MAX, UINT32_MAX}),
         ModelCall(ModelPrepare{UINT32_MAX, {UINT32_MAX, 1}, 0, true, {{kAreaFirst, 1}}, {}, {}})}) {
-    const CallAnswer answer =
-        world_.loop().run(issue(&world_.store(), piece, &call, &broken));
+    const CallAnswer answer = world_.loop().run(issue(&world_.store(), piece, &call, &broken));
     if (answer.code != why) {
       fail_with(fmt::format("a fenced store answers {}: {}", describe(call),
                             answer.code.has_value() ? answer.text : "done"));
@@ -83,6 +82,7 @@ void StoreSim::after_death(const History& history, bool excused) {
       excused = true;
       mend = true;
     }
+    if (std::exchange(flush_fault_, false)) excused = true;  // it struck only now
     if (!excused) {
       fail_with("fenced for nothing: " + why.to_string());
       return;
@@ -146,7 +146,9 @@ bool StoreSim::opens() {
   world_.power().end_now(Fate::kKilled, 0);
   world_.bury();
   if (std::exchange(flush_fault_, false)) return false;  // it struck only now
-  if (opened.error().code() == Code::kJournalFailed && mend_ring()) {
+  // A damaged ring in the data file is damage of that.
+  const Code code = opened.error().code();
+  if ((code == Code::kJournalFailed || code == Code::kCorrupt) && mend_ring()) {
     ++stats_.rings_refused;
     return false;
   }
@@ -171,8 +173,8 @@ void StoreSim::wound_ring() {
   }
   if (batches.size() < 2) return;
   batches.erase(std::prev(batches.end()));
-  const auto chosen = std::next(
-      batches.begin(), static_cast<std::ptrdiff_t>(prng_.below(batches.size())));
+  const auto chosen =
+      std::next(batches.begin(), static_cast<std::ptrdiff_t>(prng_.below(batches.size())));
   const std::uint64_t at = chosen->second.first + prng_.below(chosen->second.count);
   if (at >= place->blocks) return;
   io::SimDisk* disk = place->external() ? world_.ring_disk(place->directory) : &world_.disk();

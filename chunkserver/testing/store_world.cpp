@@ -3,13 +3,28 @@
 #include "common/base/crc32c.h"
 
 namespace cairn::chunkserver::testing {
+namespace {
+
+class Listener final : public observe::Log {
+ public:
+  explicit Listener(std::function<void(const std::string&)> listen) : listen_(std::move(listen)) {}
+  void write(observe::Severity, const std::string& line) override {
+    if (listen_) listen_(line);
+  }
+  bool enabled(observe::Severity) const override { return static_cast<bool>(listen_); }
+
+ private:
+  std::function<void(const std::string&)> listen_;
+};
+
+}  // namespace
 
 StoreWorld::StoreWorld(Options options)
     : options_(std::move(options)),
       loop_(options_.seed),
       disk_(disk_options(options_.disk_bytes)),
       kv_(power_, options_.seed),
-      log_(observe::make_null_log()) {
+      log_(std::make_unique<Listener>(options_.log)) {
   power_.add(&disk_);
 }
 
@@ -165,7 +180,8 @@ std::optional<store::RingPlace> StoreWorld::ring_place() {
     const std::optional<Buffer> block =
         store_ == nullptr ? read_raw("", at, kBlockBytes) : read_beside(at);
     if (!block.has_value()) continue;
-    const Result<std::optional<store::Superblock>> decoded = store::decode_superblock(block->span());
+    const Result<std::optional<store::Superblock>> decoded =
+        store::decode_superblock(block->span());
     if (!decoded.has_value() || !decoded->has_value()) continue;
     if (!newest.has_value() || (*decoded)->generation > newest->generation) newest = **decoded;
   }

@@ -27,6 +27,8 @@ class StoreWorld {
     Duration discard_latency = {};
     Duration index_latency = {};  // 0: calls of the index do not leave the loop
     bool tear_sectors = false;
+    // What the store logs; empty: nobody listens.
+    std::function<void(const std::string& line)> log = {};
     // The last word about the options of the store.
     std::function<void(store::StoreOptions*)> tune = {};
   };

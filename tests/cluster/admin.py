@@ -106,22 +106,6 @@ def a_dead_server_is_shown_and_comes_back(demo: Demo) -> None:
     check(any("1028" in message for message in messages), f"no event names it: {messages}")
 
 
-def a_lost_store_is_never_made_anew(demo: Demo) -> None:
-    """An empty store under the old id would answer zeros for what it lost."""
-    repository = demo.dir / "cs4"
-    demo.kill("cs:4")
-    for part in ("data", "index"):
-        (repository / part).rename(repository / f"{part}.away")
-        refused = run(BIN / "cairn-csd", "-r", repository, good=False, seconds=30,
-                      env=demo.environment)
-        check(refused.returncode == 1, f"without {part}: exit code {refused.returncode}")
-        check(f"cs4/{part} is gone" in refused.stderr, f"without {part}: {refused.stderr}")
-        check(not (repository / part).exists(), f"{part} was made anew")
-        (repository / f"{part}.away").rename(repository / part)
-    demo.start("cs:4")
-    wait_until(lambda: demo.stat()["cluster"]["status"] == "healthy", 30, "healthy again")
-
-
 def settings_of_the_cluster(demo: Demo) -> None:
     name = "mds.wd.verify_chunks"
     check_equal(demo.cairn("get-config").stdout, f"{name}=2\n", "defaults")
@@ -392,8 +376,7 @@ def a_crashed_demo_can_be_taken_down(_: Demo) -> None:
 SCENARIOS = [attributes_in_a_mount, a_file_with_data_keeps_its_encoding, chunks_of_a_file,
              state_of_the_cluster, a_dead_server_is_shown_and_comes_back,
              settings_of_the_cluster, scrub_of_a_tree, scrub_finds_and_heals_damage,
-             chunk_servers_have_what_the_map_says, a_lost_store_is_never_made_anew,
-             services_of_the_host, mds_that_agree,
+             chunk_servers_have_what_the_map_says, services_of_the_host, mds_that_agree,
              an_interrupted_make_mds_goes_on, passwords_at_a_terminal, mount_helper,
              a_killed_mount_is_back_without_waiting, demo_says_it_is_up, two_demos_side_by_side,
              a_crashed_demo_can_be_taken_down]

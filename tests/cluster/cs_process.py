@@ -15,6 +15,19 @@ START_SECONDS = 60
 POLL = 0.01
 
 
+def add_chunk_server(demo: Cluster, number: int, repository: Path, *options: str,
+                     allow_faults: bool = False) -> "ChunkServer":
+    """One more of the demo, on a host of its own; made (`options` are for make-cs), not started."""
+    part = demo.lib.parts[f"cs:{number}"] = {
+        "name": f"cs:{number}", "kind": "cs", "repo": str(repository),
+        "host_file": str(demo.lib.etc / "hosts" / f"host{number}")}
+    if allow_faults:
+        part["options"] = ["--allow-faults"]
+    demo.lib.save()
+    demo.lib.make_cs(part, *options)
+    return ChunkServer(demo, number)
+
+
 class ChunkServer:
     """Owned by one thread, but for kill(). Every end of the process is explained, or a failure."""
 
@@ -43,15 +56,16 @@ class ChunkServer:
 
     # ---- life ----
 
-    def start(self, fault: str = "", *options: str) -> None:
+    def start(self, fault: str = "", *options: str, log: Path | None = None) -> None:
         """Does not wait. `fault` is CAIRN_FAULT."""
         check(self.process is None, f"cs:{self.number} runs")
         environment = self.lib.environment(self.part["host_file"])
         if fault:
             environment["CAIRN_FAULT"] = fault
         self.armed, self.killed = fault, False
-        log = self.repository / "logs" / "log"
-        log.parent.mkdir(exist_ok=True)
+        if log is None:
+            log = self.repository / "logs" / "log"
+            log.parent.mkdir(exist_ok=True)
         with self.words.open("wb") as words:
             self.process = subprocess.Popen(
                 [BIN / "cairn-csd", "-r", self.repository, "-l", log, *self.part.get("options", []),
@@ -180,21 +194,14 @@ class ChunkServer:
 
     def check_repository(self) -> int:
         """Every stored block is right; how many there are."""
-        checked = self.inspect("--check")["checked"]
-        check(checked["damaged"] == 0, f"cs:{self.number}: {checked['findings'][:5]}")
-        return checked["blocks"]
+        found = self.inspect("--check")
+        check(found["findings"] == [], f"cs:{self.number}: {found['findings'][:5]}")
+        return found["checked"]["blocks"]
 
     def blocks(self, piece: str) -> list[tuple[int, int]]:
         """(block of the piece, block of the data file). Stopped by SIGTERM: all are at home."""
-        check(self.process is None, f"cs:{self.number} runs")
-        text = run(BIN / "cairn", "inspect", self.repository, "--piece", piece,
-                   env=self.demo.environment).stdout
-        found = []
-        for line in text.splitlines():
-            words = line.split()
-            if words[:1] == ["block"] and words[2] == "disk":
-                found.append((int(words[1]), int(words[3])))
-        return found
+        stored = self.inspect("--piece", piece)["chosen"][0]["stored"]
+        return [(block["block"], block["disk"]) for block in stored]
 
     def flip(self, disk_block: int, at: int = 100) -> None:
         """A bit of the data file rots; the page cache, too."""

@@ -22,11 +22,13 @@ class FileModel:
     def __init__(self) -> None:
         self.content = bytearray()
         self.older: dict[int, list[bytes]] = {}  # of blocks changed since the last fsync
-        self.sizes: set[int] = set()             # since then
+        # Sizes since then, from-to: a write that makes a file longer does so by and by.
+        self.sizes: list[tuple[int, int]] = []
         self.ever_synced = False
 
     def write(self, at: int, data: bytes) -> None:
         self._note(min(at, len(self.content)), at + len(data))
+        self.sizes.append((len(self.content), max(len(self.content), at + len(data))))
         if at > len(self.content):
             self.content.extend(bytes(at - len(self.content)))
         self.content[at:at + len(data)] = data
@@ -34,6 +36,7 @@ class FileModel:
     def truncate(self, size: int) -> None:
         old = len(self.content)
         self._note(min(size, old), max(size, old))
+        self.sizes.append((old, old))
         if size < old:
             del self.content[size:]
         else:
@@ -45,7 +48,6 @@ class FileModel:
         self.ever_synced = True
 
     def _note(self, first: int, end: int) -> None:
-        self.sizes.add(len(self.content))
         for block in range(first // BLOCK, -(-end // BLOCK)):
             self.older.setdefault(block, []).append(self._block(block))
 
@@ -65,8 +67,9 @@ class FileModel:
 
     def impossible(self, found: bytes) -> str:
         """Of what the end of the mount may have left. Empty: nothing."""
-        if len(found) != len(self.content) and len(found) not in self.sizes:
-            return f"{len(found)} bytes, not {len(self.content)} or one of {sorted(self.sizes)}"
+        size = len(found)
+        if size != len(self.content) and not any(a <= size <= b for a, b in self.sizes):
+            return f"{size} bytes, not {len(self.content)} or one of {self.sizes}"
         for block in range(-(-len(found) // BLOCK)):
             part = found[block * BLOCK:(block + 1) * BLOCK]
             versions = list(self.older.get(block, []))

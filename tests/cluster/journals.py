@@ -7,18 +7,20 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 from csd_control import fault, state
-from harness import BIN, Demo, Results, arguments, check, check_equal, main, run, wait_until
+from harness import (BIN, Demo, Results, arguments, check, check_equal, main, processes, run,
+                     wait_until)
 from overwriters import Load
 
 WRITERS = 4
 WARM_UP = 40      # operations before something is done to the journal
-KILL_ROUNDS = 12
+KILL_ROUNDS = 16
 JOURNAL_FILES = {"cairn-journal", "cairn-journal.owner"}
 
 
@@ -168,7 +170,7 @@ class Story:
     # ---- kills ----
 
     def kills(self) -> None:
-        """kill -9 at any moment of any change: a journal that is one of the two, and every
+        """Ended at any moment of any change: a journal that is one of the two, and every
         acknowledged write."""
         generator = random.Random(11)
         load = self.load()
@@ -185,7 +187,7 @@ class Story:
     def kill_during_a_change(self, generator: random.Random, number: int) -> None:
         now = self.journal()
         words, wanted = generator.choice([
-            (["-a", self.ssd / f"k{number}", "-s", "64"], (True, str(self.ssd / f"k{number}"))),
+            (["-a", self.ssd / f"k{number}", "-s", "192"], (True, str(self.ssd / f"k{number}"))),
             (["-d"], (False, "")),
             (["-a", self.repo, "-s", "64"], (True, "")),
             (["-s", str(generator.choice([32, 64, 96]))], (True, now["directory"])),
@@ -193,8 +195,8 @@ class Story:
         with subprocess.Popen([BIN / "cairn", "configure-cs", "-r", self.repo, *words],
                               env=self.demo.environment, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as change:
-            time.sleep(generator.random() * 0.4)
-            self.demo.kill("cs:1")
+            time.sleep(generator.random() * 0.25)
+            self.end_it(gently=generator.random() < 0.3)
             change.wait(60)
         self.demo.start("cs:1")
         self.demo.wait_cs("active", 2)
@@ -203,6 +205,17 @@ class Story:
         # A resize in place goes through the repository.
         allowed = [(now["on"], now["directory"]), wanted, (now["on"], "")]
         check(found in allowed, f"after {words}: {found}, not one of {allowed}")
+
+    def end_it(self, gently: bool) -> None:
+        """By SIGTERM, which finishes or leaves what is under way, or as a power cut would."""
+        if not gently:
+            self.demo.kill("cs:1")
+            return
+        pid = processes.find("cairn-csd", str(self.repo),
+                             {"CAIRN_ETC": str(self.demo.dir / "etc")})
+        started = processes.start_time(pid)
+        os.kill(pid, signal.SIGTERM)
+        check(processes.wait_gone(pid, started, 10), "it does not end on SIGTERM")
 
     # ---- the journal's drive fails ----
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What a chunk server does whose drive is in trouble: it stays, says so with the letter of the guide
-in its flags (H S R T), serves nothing wrong, and can be asked and stopped. 2+1 on 4 chunk servers:
-the data is readable all the while."""
+"""What a chunk server does whose drive is in trouble: it stays, says so with the letter of the
+guide in its flags (H S R T), serves nothing wrong, and can be asked and stopped. 2+1 on 4 chunk
+servers: the data is readable all the while."""
 
 import json
 import os
@@ -101,6 +101,26 @@ class Story:
         self.demo.start("cs:1")
         self.wait_well()
         self.reads()
+
+    def a_daemon_that_was_stopped_is_no_drive_that_hangs(self) -> None:
+        self.terminate(10)
+        self.start("--allow-faults", "--hang-limit", str(HANG_LIMIT))
+        self.wait_well()
+        fault(self.repo, "data", "write-delay=20ms flush-delay=20ms serial=on")
+        self.content = os.urandom(3 << 20)
+        pid = self.pid()
+        try:
+            os.kill(pid, signal.SIGSTOP)
+            self.write()  # without it
+            time.sleep(HANG_LIMIT + 2)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.wait_well()
+        time.sleep(2)
+        check("T" not in self.shown()["flags"], "flag T after a pause")
+        self.terminate(10)
+        self.demo.start("cs:1")
+        self.wait_well()
 
     # ---- H ----
 
@@ -220,7 +240,8 @@ class Story:
         check("in use by process" in second.stderr, second.stderr)
 
 
-STEPS = [Story.a_drive_that_hangs, Story.that_hangs_is_stopped_in_time, Story.a_write_error,
+STEPS = [Story.a_drive_that_hangs, Story.that_hangs_is_stopped_in_time,
+         Story.a_daemon_that_was_stopped_is_no_drive_that_hangs, Story.a_write_error,
          Story.a_lost_store_is_never_made_anew, Story.a_read_only_filesystem,
          Story.a_repository_that_is_not_mounted, Story.nor_anything_below_it_is_written,
          Story.another_repository_is_not_taken_for_it, Story.what_never_was_there_is_an_error]

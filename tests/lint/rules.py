@@ -58,7 +58,7 @@ CROSS_EXCEPTIONS = {
     # ("includer prefix", "included path"): "reason",
     **{("admin/commands/inspect", f"chunkserver/inspect/{header}.h"):
        "`cairn inspect` reads a repository with the code that recovers it"
-       for header in ("inspection", "chunk_salvage")},
+       for header in ("inspection", "chunk_salvage", "chunk_fixture")},
 }
 
 # name, pattern on code without comments and strings, what to do instead, {allowed prefix: reason}.

@@ -1,6 +1,6 @@
 // The chunk store's simulator: cairn-store-sim [--seed N] [--count N] [--minutes M] [--steps N]
-// [--check-determinism] [--planted-bug NAME] [--exhaustive] [--pairs] [--require-coverage]
-// [--keep-going] [--verbose]
+// [--check-determinism] [--planted-bug NAME] [--exhaustive] [--pairs] [--program TEXT]
+// [--require-coverage] [--keep-going] [--verbose]
 // Runs seeds one after another and stops at the first failure, naming the seed that repeats it.
 // docs/testing.md, The chunk store.
 #include <sys/wait.h>
@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "chunkserver/testing/planted_bugs.h"
+#include "chunkserver/testing/short_programs.h"
 #include "chunkserver/testing/sim_run.h"
 
 namespace {
@@ -32,6 +33,7 @@ struct Wishes {
   bool keep_going = false;
   bool exhaustive = false;
   bool pairs = false;
+  std::string program;  // of the short ones: those whose name contains it
 };
 
 // For the handler of signals: a failed CHECK must name its seed too.
@@ -49,9 +51,10 @@ bool run_one(const SimPlan& plan, bool check_determinism, SimStats* sum) {
   const SimOutcome outcome = cairn::chunkserver::testing::run_seed(plan);
   sum->add(outcome.stats);
   if (!outcome.failure.empty()) {
-    std::printf("seed %llu failed: %s\n  again: cairn-store-sim --seed %llu --count 1 --steps %llu "
-                "--verbose\n",
-                Number{plan.seed}, outcome.failure.c_str(), Number{plan.seed}, Number{plan.steps});
+    std::printf(
+        "seed %llu failed: %s\n  again: cairn-store-sim --seed %llu --count 1 --steps %llu "
+        "--verbose\n",
+        Number{plan.seed}, outcome.failure.c_str(), Number{plan.seed}, Number{plan.steps});
     std::fflush(stdout);
     return false;
   }
@@ -81,14 +84,16 @@ bool covers(const SimStats& sum) {
 }
 
 // Crash points of the short programs, with the ring in the data file and on a disk of its own.
-bool exhaust(const SimPlan& plan, bool pairs, SimStats* sum) {
-  using namespace cairn::chunkserver::testing;
-  for (std::size_t program = 0; program < short_programs(); ++program) {
+bool exhaust(const SimPlan& plan, const Wishes& wishes, SimStats* sum) {
+  for (std::size_t program = 0; program < cairn::chunkserver::testing::short_programs();
+       ++program) {
+    const std::string name(cairn::chunkserver::testing::short_program_name(program));
+    if (name.find(wishes.program) == std::string::npos) continue;
     for (const bool outside : {false, true}) {
-      ExhaustPlan one{program, outside, pairs, plan.seed, plan.sabotage, plan.verbose};
-      std::snprintf(abort_text, sizeof(abort_text), "%s, ring %s: the process died\n",
-                    std::string(short_program_name(program)).c_str(), outside ? "outside" : "inside");
-      const SimOutcome outcome = run_exhaustively(one);
+      ExhaustPlan one{program, outside, wishes.pairs, plan.seed, plan.sabotage, plan.verbose};
+      std::snprintf(abort_text, sizeof(abort_text), "%s, ring %s: the process died\n", name.c_str(),
+                    outside ? "outside" : "inside");
+      const SimOutcome outcome = cairn::chunkserver::testing::run_exhaustively(one);
       sum->add(outcome.stats);
       if (outcome.failure.empty()) continue;
       std::printf("ring %s: %s\n", outside ? "outside" : "inside", outcome.failure.c_str());
@@ -162,6 +167,7 @@ int main(int argc, char** argv) {
                  "break it on purpose; succeed when it is noticed");
   app.add_flag("--exhaustive", wishes.exhaustive, "short programs, ended at every write and flush");
   app.add_flag("--pairs", wishes.pairs, "the same, and again at every one of the start after it");
+  app.add_option("--program", wishes.program, "only the short programs with this in their name");
   app.add_flag("--require-coverage", wishes.require_coverage,
                "fail when something rare never happened");
   app.add_flag("--keep-going", wishes.keep_going, "run the other seeds too when one failed");
@@ -184,7 +190,7 @@ int main(int argc, char** argv) {
   }
   SimStats sum;
   const auto begun = Clock::now();
-  const bool passed = wishes.exhaustive || wishes.pairs ? exhaust(plan, wishes.pairs, &sum)
+  const bool passed = wishes.exhaustive || wishes.pairs ? exhaust(plan, wishes, &sum)
                                                         : run_seeds(plan, wishes, &sum);
   if (!passed) return 1;
   print(sum, std::chrono::duration<double>(Clock::now() - begun).count());
