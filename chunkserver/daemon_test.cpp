@@ -44,15 +44,13 @@ class DaemonTest : public ::testing::Test {
   // As make-cs notes it.
   void note(bool with_registration) {
     std::filesystem::create_directories(root_ + "/etc/clusters/stor1");
-    cairn::cluster::LocalService service{.kind = cairn::cluster::ServiceKind::kCs,
-                                         .id = a_cs().cs_id,
-                                         .repository = repository_};
+    cairn::cluster::LocalService service{
+        .kind = cairn::cluster::ServiceKind::kCs, .id = a_cs().cs_id, .repository = repository_};
     if (with_registration) {
-      service.registration =
-          cairn::cluster::CsRegistration{.cluster_id = a_cs().cluster_id,
-                                         .repo_uuid = a_cs().repo_uuid,
-                                         .host_id = a_cs().host_id,
-                                         .tier = a_cs().tier};
+      service.registration = cairn::cluster::CsRegistration{.cluster_id = a_cs().cluster_id,
+                                                            .repo_uuid = a_cs().repo_uuid,
+                                                            .host_id = a_cs().host_id,
+                                                            .tier = a_cs().tier};
     }
     std::ofstream(root_ + "/etc/clusters/stor1/services.list")
         << cairn::cluster::format_services({service});

@@ -10,8 +10,12 @@ namespace {
 using Json = cluster::control::Json;
 
 Json journal(bool on, const std::string& directory, ByteCount bytes) {
-  return {{"on", on},           {"directory", directory},   {"bytes", bytes},
-          {"used_bytes", 3_MiB}, {"backlog_bytes", 2_MiB}, {"clean", false}};
+  return {{"on", on},
+          {"directory", directory},
+          {"bytes", bytes},
+          {"used_bytes", 3_MiB},
+          {"backlog_bytes", 2_MiB},
+          {"clean", false}};
 }
 
 Json a_state() {

@@ -4,7 +4,8 @@
 // A block is kSure when it is of a piece of the newest version: verified, or a hole of it. It is
 // kOlder when it is of a piece of an older version, which missed writes, or was not touched by any
 // since. It is kAbsent when nobody has the piece: lost, or never written and thus zeros; only the
-// MDS knows which. kOlder and kAbsent are never taken on trust: a parity block that is sure, and not
+// MDS knows which. kOlder and kAbsent are never taken on trust: a parity block that is sure, and
+// not
 // needed to compute anything, has to agree. Or, for kAbsent and with a verdict of its own: no more
 // pieces are lost than the code bears, and what was never written are the last ones.
 #pragma once

@@ -163,8 +163,8 @@ Task<Status> PieceStore::submit_payload(Record record, Buffer body) {
 bool fits(const PieceRow& row, const FoldRecord& fold) {
   std::size_t count = 0;
   while (count < row.pending.size() && row.pending[count].op <= fold.through) ++count;
-  return count != 0 && row.pending[count - 1].op == fold.through && row.pending[count - 1].decided &&
-         delta_topped(row.pending, count) == merged(fold.blocks);
+  return count != 0 && row.pending[count - 1].op == fold.through &&
+         row.pending[count - 1].decided && delta_topped(row.pending, count) == merged(fold.blocks);
 }
 
 // The piece may have been removed, and made anew, since the record was thought of.

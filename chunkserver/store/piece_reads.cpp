@@ -111,7 +111,8 @@ Task<Result<PieceStore::Content>> PieceStore::read_located(PieceId piece,
   co_return content;
 }
 
-// Neighbours on the disk that lie together in memory are one request; what is only in the ring comes
+// Neighbours on the disk that lie together in memory are one request; what is only in the ring
+// comes
 // from memory or from there.
 Task<Status> PieceStore::fetch_all(std::vector<Fetch>* fetches) {
   std::vector<std::pair<Fetch*, std::size_t>> runs;
@@ -169,8 +170,8 @@ Task<void> PieceStore::fetch_run(PieceStore* self, Fetch* first, std::size_t cou
   }
   // Which of them can the drive not read?
   for (std::size_t i = 0; i < count; ++i) {
-    Status one = co_await self->device_.read(DiskOffset(first[i].place.disk * kBlockBytes),
-                                             first[i].into);
+    Status one =
+        co_await self->device_.read(DiskOffset(first[i].place.disk * kBlockBytes), first[i].into);
     first[i].status = std::move(one);
   }
 }
@@ -201,7 +202,8 @@ bool PieceStore::still_lies_at(PieceId piece, std::uint64_t block, std::uint64_t
                                std::optional<OpId> through) {
   const Result<const PieceRow*> row = table_->piece(piece);
   if (!row.has_value() || *row == nullptr) return false;
-  const Result<std::vector<LocatedBlock>> located = locate(*table_, piece, **row, {{block, 1}}, through);
+  const Result<std::vector<LocatedBlock>> located =
+      locate(*table_, piece, **row, {{block, 1}}, through);
   if (!located.has_value() || located->empty()) return false;
   const LocatedBlock& now = located->front();
   return now.base.disk == home ||

@@ -1,12 +1,14 @@
 // PieceStore: the pieces of one drive. docs/protocols/data-path.md tells what each call means,
 // docs/protocols/chunk-store.md how it is kept.
 //
-// Owns:     table, journal, home map, space map, the order of everything; not the data device and not
+// Owns:     table, journal, home map, space map, the order of everything; not the data device and
+//           not
 //           the Kv (they outlive it).
 // Promises: prepare, seal, resolve and remove answer when durable. An op is there wholly or not at
 //           all, whatever crashes when. Reads serve the newest prepared state, every block checked
 //           by its CRC. Repeats are harmless. Blocks are reused only when the record that freed
-//           them is durable and nobody may look at them. When the store is fenced calls that wait in
+//           them is durable and nobody may look at them. When the store is fenced calls that wait
+//           in
 //           it end within kFenceLook; one whose own request hangs in the drive ends when that does.
 // Requires: the loop thread; close() before it dies; every call ended before close() returns.
 // Limits:   in-flight bytes of Options; kPendingOpsMax undecided ops a piece; kHomelessBlocksMax
@@ -47,16 +49,16 @@ struct StoreOptions {
   RemoveRing remove_ring;
   // Bodies up to this size are journaled, larger ones go straight home.
   ByteCount journal_write_max = 64_KiB;
-  ByteCount size_bytes = 0;        // of the data file with its ring; 0: what the filesystem has
-  ByteCount grow_bytes = 256_MiB;  // steps of growth
+  ByteCount size_bytes = 0;          // of the data file with its ring; 0: what the filesystem has
+  ByteCount grow_bytes = 256_MiB;    // steps of growth
   ByteCount write_budget = 128_MiB;  // bytes of PREPAREs under way
   ByteCount read_budget = 128_MiB;
-  ByteCount cache_bytes = 64_MiB;     // of clean rows
+  ByteCount cache_bytes = 64_MiB;      // of clean rows
   ByteCount dirty_bytes_max = 32_MiB;  // of changed rows: a checkpoint is begun at half of it
   ByteCount keep_bytes = 32_MiB;       // of journaled blocks in memory
   bool verify_on_read = true;          // make-cs -S: false
-  Duration home_delay = 1s;   // a journaled block may wait so long for company
-  Duration fold_delay = 200ms;  // and a decided delta
+  Duration home_delay = 1s;            // a journaled block may wait so long for company
+  Duration fold_delay = 200ms;         // and a decided delta
   // Runs a blocking call (the Kv) off the loop; empty: on it.
   Offload offload;
   Sabotage sabotage;  // tests of the tests only
@@ -113,7 +115,8 @@ struct DamagedBlock {
 inline constexpr std::uint64_t kUpkeepReserveBlocks = kPrepareBlocksMax;
 // How often a call that waits for its turn looks whether the store was fenced.
 inline constexpr Duration kFenceLook = 500ms;
-inline constexpr std::size_t kDamagedBlocksMax = 65536;  // remembered; the scrub finds the rest again
+inline constexpr std::size_t kDamagedBlocksMax =
+    65536;  // remembered; the scrub finds the rest again
 
 struct StoreStatistics {
   ByteCount space_bytes = 0;
@@ -151,10 +154,10 @@ class PieceStore {
   PieceStore& operator=(const PieceStore&) = delete;
 
   Task<Status> prepare(PrepareRequest request, Buffer body);
-  // `ranges` sorted and disjoint, at most kReadBlocksMax blocks. `verify`: also where options say not
+  // `ranges` sorted and disjoint, at most kReadBlocksMax blocks. `verify`: also where options say
+  // not
   // to (the scrub).
-  Task<Result<ReadAnswer>> read(PieceId piece, std::vector<BlockRange> ranges,
-                                bool verify = false);
+  Task<Result<ReadAnswer>> read(PieceId piece, std::vector<BlockRange> ranges, bool verify = false);
   // Answers at once; it is durable and done soon, or never after a crash.
   Task<Status> settle(PieceId piece, OpId below);
   Task<Result<SealAnswer>> seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch);
@@ -172,8 +175,10 @@ class PieceStore {
   Task<Result<PieceFacts>> facts(PieceId piece);
   // Damaged blocks that are known, by piece and block.
   std::vector<DamagedBlock> damaged() const;
-  // Gives damaged blocks their content back. `body` in the order of `blocks`; a block whose bytes do
-  // not have the CRC the table holds is refused (kChecksumMismatch, nothing is changed), one that is
+  // Gives damaged blocks their content back. `body` in the order of `blocks`; a block whose bytes
+  // do
+  // not have the CRC the table holds is refused (kChecksumMismatch, nothing is changed), one that
+  // is
   // no longer where it was is left alone.
   Task<Status> heal(PieceId piece, std::vector<DamagedBlock> blocks, Buffer body);
 
@@ -182,7 +187,8 @@ class PieceStore {
   Task<Status> checkpoint();
   // The same for everything that was answered before the call.
   Task<Status> commit_all();
-  // Another ring; ops go on meanwhile. kNoSpace, kInvalidArgument, kJournalFailed (new ring): nothing
+  // Another ring; ops go on meanwhile. kNoSpace, kInvalidArgument, kJournalFailed (new ring):
+  // nothing
   // changed. One at a time: kBusy.
   Task<Status> switch_ring(RingPlan plan);
   // Resumes when every record that was submitted before the call is applied.
@@ -202,7 +208,8 @@ class PieceStore {
   // What records on their way will have made of a piece.
   struct Staged {
     FenceState fence;
-    std::size_t removals = 0;  // on their way: while there are any the row in the table does not count
+    std::size_t removals =
+        0;  // on their way: while there are any the row in the table does not count
     std::size_t records = 0;
     std::map<OpId, std::uint32_t> ops;  // with a digest of the content
   };
@@ -259,6 +266,7 @@ class PieceStore {
   // With a ring of its own device: direct blocks come home, durably, before their record.
   Task<Status> write_home(const std::vector<Extent>* extents, const Buffer* body);
   static Task<void> write_one(io::BlockDevice* device, io::DeviceWrite write, Status* first);
+  Task<Result<runtime::Semaphore::Permit>> await_turn(std::size_t body, std::uint64_t blocks);
   Task<Result<Check>> load_and_check(const PrepareRequest* request);
 
   // piece_reads.cpp
@@ -328,7 +336,7 @@ class PieceStore {
   JournalPosition applied_;
   JournalPosition tail_;  // of the last checkpoint
   std::map<PieceId, Staged> staged_;
-  std::uint64_t submitted_ = 0;  // records, since the start
+  std::uint64_t submitted_ = 0;        // records, since the start
   std::uint64_t applied_records_ = 0;  // or refused
   // Removed pieces and the version they had: a late PREPARE must not bring one back.
   std::map<PieceId, ChunkVersion> tombstones_;
@@ -344,10 +352,10 @@ class PieceStore {
   bool upkeep_ends_ = false;
   bool switching_ = false;
   bool growing_ = false;
-  bool pressure_ = false;  // the journal waits for room in the ring
+  bool pressure_ = false;        // the journal waits for room in the ring
   std::size_t space_short_ = 0;  // calls that wait for room on the drive
   std::set<PieceId> folding_;
-  std::map<PieceId, Instant> fold_due_;  // pieces that wait to be folded
+  std::map<PieceId, Instant> fold_due_;               // pieces that wait to be folded
   std::set<std::pair<Instant, PieceId>> fold_queue_;  // the same by time
   // When the batches that may hold homeless blocks became durable; oldest first.
   std::deque<std::pair<std::uint64_t, Instant>> batch_times_;

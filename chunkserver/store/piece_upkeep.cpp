@@ -95,8 +95,7 @@ Task<void> PieceStore::upkeep_wait(Duration most) {
 Task<void> PieceStore::run_upkeep() {
   while (!upkeep_ends_ && !failure_.has_value()) {
     const std::optional<std::uint64_t> oldest = homes_.oldest();
-    while (!batch_times_.empty() &&
-           (!oldest.has_value() || batch_times_.front().first < *oldest)) {
+    while (!batch_times_.empty() && (!oldest.has_value() || batch_times_.front().first < *oldest)) {
       batch_times_.pop_front();
     }
     start_folds();
@@ -213,7 +212,8 @@ Task<Status> PieceStore::switch_ring(RingPlan plan) {
   if (switching_) co_return fail(Code::kBusy, "the journal is being moved already");
   const std::uint64_t blocks = plan.bytes / kBlockBytes;
   // Whatever is queued for the present ring must fit into the new one.
-  const std::uint64_t least = std::max(kRingBlocksMin, 4 * options_.journal_write_max / kBlockBytes);
+  const std::uint64_t least =
+      std::max(kRingBlocksMin, 4 * options_.journal_write_max / kBlockBytes);
   if (blocks < least || blocks > kRingBlocksMax) {
     co_return fail(Code::kInvalidArgument,
                    fmt::format("a journal has {} to {} bytes, not {}", least * kBlockBytes,
@@ -263,8 +263,8 @@ Task<Status> PieceStore::switch_to(RingPlan plan) {
   CO_TRY(RingPlace place, co_await place_ring(std::move(plan)));
   const Extent taken{place.first, place.blocks};
   const bool inside = !place.external();
-  Result<std::unique_ptr<RingDevice>> ring = co_await make_ring(
-      &runtime_, &device_, place, superblock_.store_id, &options_.open_ring);
+  Result<std::unique_ptr<RingDevice>> ring =
+      co_await make_ring(&runtime_, &device_, place, superblock_.store_id, &options_.open_ring);
   if (!ring.has_value()) {
     if (inside && ring.error().code() == Code::kDiskFailed) {
       fence(ring.error());
@@ -317,7 +317,8 @@ Task<Status> PieceStore::drain_and_switch(std::unique_ptr<RingDevice> ring) {
   std::unique_ptr<RingDevice> old = std::exchange(ring_, std::move(ring));
   applied_.next_block = 0;
   tail_ = applied_;
-  // Before anything is acknowledged in the new ring the rows say its generation: should the new slot
+  // Before anything is acknowledged in the new ring the rows say its generation: should the new
+  // slot
   // of the superblock be lost, the old one is seen to be old.
   if (status.has_value()) status = co_await checkpoint();
   FAULT_POINT("store.switch.rows");
@@ -335,7 +336,8 @@ Task<Status> PieceStore::drain_and_switch(std::unique_ptr<RingDevice> ring) {
 // What is left of the ring before the last switch.
 Task<void> PieceStore::drop_old_ring() {
   const RingPlace old = *superblock_.old_ring;
-  superblock_.old_ring.reset();  // on disk with the next superblock; until then a start repeats this
+  superblock_.old_ring
+      .reset();  // on disk with the next superblock; until then a start repeats this
   if (!old.external()) {
     give_back({{old.first, old.blocks}});
     co_return;

@@ -224,19 +224,10 @@ Task<Result<PieceStore::Check>> PieceStore::load_and_check(const PrepareRequest*
   co_return check(*request);
 }
 
-Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
-  const std::uint64_t blocks = total_blocks(request.writes) + total_blocks(request.deltas);
-  if (body.size() != blocks * kBlockBytes || request.crcs.size() != blocks) {
-    co_return fail(Code::kInvalidArgument, "the body does not match the ranges");
-  }
-  if (!apart(request.writes, request.zeroes) || !apart(request.writes, request.deltas) ||
-      !apart(request.zeroes, request.deltas)) {
-    co_return fail(Code::kInvalidArgument, "a block is named twice");
-  }
-  if (!is_orderly(request.writes) || !is_orderly(request.zeroes) || !is_orderly(request.deltas)) {
-    co_return fail(Code::kInvalidArgument, "the ranges are not sorted, or not inside the piece");
-  }
-  const ByteCount bytes = std::max<ByteCount>(body.size(), kBlockBytes);
+// Its share of the budget, when neither the homeless blocks nor the changed rows are too many.
+Task<Result<runtime::Semaphore::Permit>> PieceStore::await_turn(std::size_t body,
+                                                                std::uint64_t blocks) {
+  const ByteCount bytes = std::max<ByteCount>(body, kBlockBytes);
   runtime::Semaphore::Permit permit =
       co_await write_budget_.acquire_until(bytes, runtime_.after(kFenceLook));
   while (!permit.held()) {
@@ -250,6 +241,22 @@ Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
     co_await progress_.wait();
   }
   CO_TRY_VOID(usable());
+  co_return std::move(permit);
+}
+
+Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
+  const std::uint64_t blocks = total_blocks(request.writes) + total_blocks(request.deltas);
+  if (body.size() != blocks * kBlockBytes || request.crcs.size() != blocks) {
+    co_return fail(Code::kInvalidArgument, "the body does not match the ranges");
+  }
+  if (!apart(request.writes, request.zeroes) || !apart(request.writes, request.deltas) ||
+      !apart(request.zeroes, request.deltas)) {
+    co_return fail(Code::kInvalidArgument, "a block is named twice");
+  }
+  if (!is_orderly(request.writes) || !is_orderly(request.zeroes) || !is_orderly(request.deltas)) {
+    co_return fail(Code::kInvalidArgument, "the ranges are not sorted, or not inside the piece");
+  }
+  CO_TRY(const runtime::Semaphore::Permit permit, co_await await_turn(body.size(), blocks));
   Result<Check> checked = Check{Verdict::kDone, FenceState()};
   if (table_->has(request.piece, request.writes)) {
     checked = check(request);

@@ -38,7 +38,8 @@ Status write_table(Start& start, const TablePosition& position) {
   return {};
 }
 
-// Unreadable is not unwritten: if the op was acknowledged it must stay, damaged, and be healed; if not,
+// Unreadable is not unwritten: if the op was acknowledged it must stay, damaged, and be healed; if
+// not,
 // it is as good as an op that nobody decided yet. But one block that can be read and is another one
 // tells that the op is not whole.
 Task<Result<bool>> is_at_home(Start* start, std::uint64_t home, std::uint32_t crc) {

@@ -56,7 +56,7 @@ void draw_world(Prng* prng, SimSettings* settings) {
   constexpr ByteCount kCache[] = {1, 16_KiB, 1_MiB};
   constexpr ByteCount kDirty[] = {1, 64_KiB, 1_MiB};
   constexpr ByteCount kBudget[] = {4 * kBlockBytes, 64 * kBlockBytes, 4_MiB};
-  constexpr Duration kDelays[] = {0ms, 10ms, 200ms, 5s};
+  constexpr Duration kDelays[] = {0ms, 10ms, 200ms, 3s};
   const StoreTuning tuning{.journal_write_max = pick(prng, kWriteMax),
                            .keep_bytes = pick(prng, kKeep),
                            .cache_bytes = pick(prng, kCache),
@@ -85,7 +85,7 @@ SimSettings draw_settings(std::uint64_t seed) {
   settings.deltas = prng.chance(700);
   settings.tight = prng.chance(200);
   // Room for two rings and some blocks beside what upkeep keeps for itself.
-  constexpr std::uint64_t kTightBlocks = store::kReservedBlocks + 700;
+  constexpr std::uint64_t kTightBlocks = store::kReservedBlocks + 400;
   settings.world.disk_bytes = settings.tight ? kTightBlocks * kBlockBytes : 24_MiB;
   constexpr std::uint64_t kPower[] = {0, 30, 150, 300};
   settings.power_per_mille = pick(&prng, kPower);

@@ -55,22 +55,16 @@ class VirtualLoop final : public runtime::Runtime {
     std::optional<T> result;
     runtime::TaskGroup group(*this);
     group.spawn(keep(std::move(task), &result));
-    const Instant patience = now_ + kPatience;
-    while (!result.has_value()) {
-      CHECK(step());  // nothing left to do, and it still waits: it hangs
-      CHECK(now_ <= patience);
-    }
+    Patience patience(now_);
+    while (!result.has_value()) patience.check(step(), now_);
     return std::move(*result);
   }
   void run(Task<void> task) {
     bool done = false;
     runtime::TaskGroup group(*this);
     group.spawn(note(std::move(task), &done));
-    const Instant patience = now_ + kPatience;
-    while (!done) {
-      CHECK(step());
-      CHECK(now_ <= patience);
-    }
+    Patience patience(now_);
+    while (!done) patience.check(step(), now_);
   }
   // The process is stopped for so long: time passes and nothing runs.
   void skip(Duration duration) { now_ = now_ + duration; }
@@ -91,6 +85,18 @@ class VirtualLoop final : public runtime::Runtime {
     *done = true;
   }
 
+  // What hangs, and what spins, ends the test.
+  struct Patience {
+    explicit Patience(Instant now) : end(now + 60min) {}
+    void check(bool stepped, Instant now) {
+      CHECK(stepped);  // nothing is left to do, and somebody still waits
+      CHECK(now <= end);
+      CHECK_LT(++steps, std::uint64_t{3'000'000});
+    }
+    Instant end;
+    std::uint64_t steps = 0;
+  };
+
   struct Ready {
     runtime::TimerId timer;  // 0: none
     runtime::Callback callback;
@@ -102,9 +108,6 @@ class VirtualLoop final : public runtime::Runtime {
     due_.erase(node.key().second);
     ready_.push_back({node.key().second, std::move(node.mapped())});
   }
-
-  // Of virtual time: what takes longer hangs.
-  static constexpr Duration kPatience = 60min;
 
   Prng prng_;
   Instant now_ = Instant::from_nanos(1'000'000'000);

@@ -1,5 +1,7 @@
-// cairn-store-bench: one PieceStore on real files, without network and cluster. One workload a run, one
-// JSON line out: rates, latencies, CPU, and what reached the drive. tests/bench/store_bench.py sets it
+// cairn-store-bench: one PieceStore on real files, without network and cluster. One workload a run,
+// one
+// JSON line out: rates, latencies, CPU, and what reached the drive. tests/bench/store_bench.py sets
+// it
 // beside fio on the same filesystem.
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -25,7 +27,8 @@
 namespace cairn {
 namespace {
 
-using namespace chunkserver;
+namespace io = chunkserver::io;
+namespace store = chunkserver::store;
 using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kPieceBlocks = 64_MiB / kBlockBytes;
@@ -60,7 +63,8 @@ class Bench {
  public:
   explicit Bench(Arguments arguments) : args_(std::move(arguments)), prng_(1) {
     block_ = Buffer::allocate(1_MiB);
-    for (std::size_t at = 0; at < block_.size(); at += 8) store_le(block_.data() + at, prng_.next());
+    for (std::size_t at = 0; at < block_.size(); at += 8)
+      store_le(block_.data() + at, prng_.next());
     for (std::size_t at = 0; at < block_.size(); at += kBlockBytes) {
       crcs_.push_back(crc32c(std::as_const(block_).span().subspan(at, kBlockBytes)));
     }
@@ -211,7 +215,8 @@ class Bench {
     const PieceId piece = piece_id(prng_.below(working_pieces()));
     const Result<store::ReadAnswer> answer = co_await store_->read(piece, std::move(ranges));
     if (!answer.has_value()) co_return fail(answer.error());
-    co_return answer->bytes.size() == kBlockBytes ? Status() : fail(Code::kInternal, "a short read");
+    co_return answer->bytes.size() == kBlockBytes ? Status()
+                                                  : fail(Code::kInternal, "a short read");
   }
   Task<Status> write_stream(std::uint64_t number) {
     const std::uint64_t at = number * 256 % (working_pieces() * kPieceBlocks);
@@ -312,9 +317,10 @@ int main(int argc, char** argv) {
   CLI::App app("One chunk store on real files");
   app.add_option("directory", arguments.directory, "an empty directory, or one of an earlier run")
       ->required();
-  app.add_option("workload", arguments.workload,
-                 "write, read: 4 KiB at random, durable; stream-write, stream-read: 1 MiB; create: "
-                 "4 KiB pieces made and removed; pieces: made; open: nothing; kill: write, then die")
+  app.add_option(
+         "workload", arguments.workload,
+         "write, read: 4 KiB at random, durable; stream-write, stream-read: 1 MiB; create: "
+         "4 KiB pieces made and removed; pieces: made; open: nothing; kill: write, then die")
       ->required()
       ->check(CLI::IsMember(
           {"write", "read", "stream-write", "stream-read", "create", "pieces", "open", "kill"}));

@@ -3,8 +3,9 @@
 
     tests/bench/store_bench.py [DIR] [--rounds 3] [--seconds 4] [--only NAME ...] [--json FILE]
 
-Each row runs the bare filesystem (fio) and the store in turn, `rounds` times, and prints medians, the ratio and what
-the ratio should be. DIR (default: a new directory in the current one) lies on the drive to be measured and is left empty.
+Each row runs the bare filesystem (fio) and the store in turn, `rounds` times, and prints medians,
+the ratio and what the ratio should be. DIR (default: a new directory in the current one) lies on
+the drive to be measured and is left empty.
 Build first: ninja -C build/release cairn-store-bench
 """
 
@@ -30,8 +31,8 @@ class Runner:
     def fio(self, *options: str) -> dict:
         path = self.dir / "bare"
         command = ["fio", "--name=bare", f"--filename={path}", f"--size={FILE_MB}M", "--direct=1",
-                   "--time_based", f"--runtime={self.seconds}", "--output-format=json", "--randrepeat=0",
-                   "--norandommap", *options]
+                   "--time_based", f"--runtime={self.seconds}", "--output-format=json",
+                   "--randrepeat=0", "--norandommap", *options]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
         job = json.loads(run.stdout)["jobs"][0]
         side = job["read"] if job["read"]["total_ios"] else job["write"]
@@ -40,14 +41,15 @@ class Runner:
         if "sync" in job and job["sync"]["total_ios"]:
             latency += job["sync"]["lat_ns"]["mean"] / 1000
         cpu = (job["usr_cpu"] + job["sys_cpu"]) / 100 * job["job_runtime"] / 1000
-        return {"ops_per_s": side["iops"], "mib_per_s": side["bw_bytes"] / 2**20, "mean_us": latency,
+        return {"ops_per_s": side["iops"], "mib_per_s": side["bw_bytes"] / 2**20,
+                "mean_us": latency,
                 "p99_us": percentiles.get("99.000000", 0) / 1000,
                 "cpu_us_per_op": cpu / max(side["total_ios"], 1) * 1e6}
 
     def lay_out(self) -> None:
-        subprocess.run(["fio", "--name=lay", f"--filename={self.dir / 'bare'}", f"--size={FILE_MB}M",
-                        "--rw=write", "--bs=1M", "--direct=1", "--end_fsync=1", "--output-format=json"],
-                       capture_output=True, check=True)
+        command = ["fio", "--name=lay", f"--filename={self.dir / 'bare'}", f"--size={FILE_MB}M",
+                   "--rw=write", "--bs=1M", "--direct=1", "--end_fsync=1", "--output-format=json"]
+        subprocess.run(command, capture_output=True, check=True)
 
     def store(self, workload: str, *options: str, keep: bool = False) -> dict:
         directory = self.dir / "store"
@@ -70,20 +72,23 @@ def uring(*options: str) -> list[str]:
 ROWS = [
     ("stream write 1 MiB", uring("--rw=write", "--bs=1M", "--iodepth=4", "--end_fsync=1"),
      ["stream-write", "--depth=4"], "mib_per_s", (">=", 0.9)),
-    ("stream read 1 MiB", uring("--rw=read", "--bs=1M", "--iodepth=4"), ["stream-read", "--depth=4"],
-     "mib_per_s", (">=", 0.9)),
-    ("4 KiB write + fdatasync, depth 1", ["--ioengine=psync", "--rw=randwrite", "--bs=4k", "--fdatasync=1"],
+    ("stream read 1 MiB", uring("--rw=read", "--bs=1M", "--iodepth=4"),
+     ["stream-read", "--depth=4"], "mib_per_s", (">=", 0.9)),
+    ("4 KiB write + fdatasync, depth 1",
+     ["--ioengine=psync", "--rw=randwrite", "--bs=4k", "--fdatasync=1"],
      ["write", "--depth=1"], "mean_us", ("<=", 1.3)),
-    ("4 KiB O_DSYNC, depth 16", uring("--rw=randwrite", "--bs=4k", "--iodepth=16", "--sync=dsync"),
+    ("4 KiB O_DSYNC, depth 16",
+     uring("--rw=randwrite", "--bs=4k", "--iodepth=16", "--sync=dsync"),
      ["write", "--depth=16"], "ops_per_s", None),
-    ("4 KiB O_DSYNC, depth 64", uring("--rw=randwrite", "--bs=4k", "--iodepth=64", "--sync=dsync"),
+    ("4 KiB O_DSYNC, depth 64",
+     uring("--rw=randwrite", "--bs=4k", "--iodepth=64", "--sync=dsync"),
      ["write", "--depth=64"], "ops_per_s", (">=", 3.0)),
-    ("4 KiB read, depth 1", uring("--rw=randread", "--bs=4k", "--iodepth=1"), ["read", "--depth=1"],
-     "ops_per_s", (">=", 0.85)),
-    ("4 KiB read, depth 16", uring("--rw=randread", "--bs=4k", "--iodepth=16"), ["read", "--depth=16"],
-     "ops_per_s", (">=", 0.85)),
-    ("4 KiB read, depth 64", uring("--rw=randread", "--bs=4k", "--iodepth=64"), ["read", "--depth=64"],
-     "ops_per_s", (">=", 0.85)),
+    ("4 KiB read, depth 1", uring("--rw=randread", "--bs=4k", "--iodepth=1"),
+     ["read", "--depth=1"], "ops_per_s", (">=", 0.85)),
+    ("4 KiB read, depth 16", uring("--rw=randread", "--bs=4k", "--iodepth=16"),
+     ["read", "--depth=16"], "ops_per_s", (">=", 0.85)),
+    ("4 KiB read, depth 64", uring("--rw=randread", "--bs=4k", "--iodepth=64"),
+     ["read", "--depth=64"], "ops_per_s", (">=", 0.85)),
 ]
 
 
@@ -93,8 +98,8 @@ def median(runs: list[dict], figure: str) -> float:
 
 def compare(runner: Runner, rounds: int, only: list[str]) -> list[dict]:
     rows = []
-    print(f"{'':34} {'bare':>10} {'store':>10} {'ratio':>6} {'bound':>8}   store: p50/p99 us, CPU us/op, "
-          "written/byte, flushes/op")
+    print(f"{'':34} {'bare':>10} {'store':>10} {'ratio':>6} {'bound':>8}   "
+          "store: p50/p99 us, CPU us/op, written/byte, flushes/op")
     for name, fio, store, figure, bound in ROWS:
         if only and not any(word in name for word in only):
             continue
@@ -111,9 +116,11 @@ def compare(runner: Runner, rounds: int, only: list[str]) -> list[dict]:
         good = bound is None or (ratio >= bound[1] if bound[0] == ">=" else ratio <= bound[1])
         said = "" if bound is None else f"{bound[0]} {bound[1]}"
         per_op = median(store_runs, "flushes") / max(median(store_runs, "ops"), 1)
-        print(f"{name:34} {bare:10.1f} {own:10.1f} {ratio:6.2f} {said:>8} {'' if good else 'MISSED':6} "
+        print(f"{name:34} {bare:10.1f} {own:10.1f} {ratio:6.2f} {said:>8} "
+              f"{'' if good else 'MISSED':6} "
               f"{median(store_runs, 'p50_us'):.0f}/{median(store_runs, 'p99_us'):.0f}, "
-              f"{median(store_runs, 'cpu_us_per_op'):.1f} (bare {median(bare_runs, 'cpu_us_per_op'):.1f}), "
+              f"{median(store_runs, 'cpu_us_per_op'):.1f} "
+              f"(bare {median(bare_runs, 'cpu_us_per_op'):.1f}), "
               f"{median(store_runs, 'bytes_written_per_byte'):.2f}, {per_op:.3f}", flush=True)
         rows.append({"name": name, "figure": figure, "bare": bare, "store": own, "ratio": ratio,
                      "good": good, "bare_runs": bare_runs, "store_runs": store_runs})
@@ -140,7 +147,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--pieces", type=int, default=1_000_000)
-    parser.add_argument("--only", nargs="*", default=[], help="rows whose name has one of these words")
+    parser.add_argument("--only", nargs="*", default=[],
+                        help="rows whose name has one of these words")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not BENCH.exists():

@@ -18,12 +18,15 @@ def wanted(scenarios: list, only: str) -> list:
 
 
 def flags_and_journals(results: Results, demo: Cluster, local: Path, only: str) -> None:
+    on_flags = wanted(fault_flags.SCENARIOS + fault_journals.JOURNALS, only)
+    slow_drive = wanted(fault_journals.SLOW_DRIVE, only)
+    if not on_flags + slow_drive:
+        return
     flags = fault_flags.Flags(demo, local)
     try:
-        for scenario in wanted(fault_flags.SCENARIOS + fault_journals.JOURNALS, only):
+        for scenario in on_flags:
             if not results.scenario(scenario.__name__, scenario, flags):
                 flags.start_anew()
-        slow_drive = wanted(fault_journals.SLOW_DRIVE, only)
         if not slow_drive:
             return
         slow = fault_journals.SlowDrive(flags, 6)
@@ -34,6 +37,8 @@ def flags_and_journals(results: Results, demo: Cluster, local: Path, only: str) 
             slow.cs.end()
     finally:
         flags.end()
+        for cs in flags.servers:
+            demo.lib.start(cs.part)
 
 
 def body(results: Results, keep: bool, only: str) -> None:

@@ -53,13 +53,23 @@ class OnLoop:
         """As cairn stat says, when nothing is on its way any more."""
         answer = self.cs.try_ask(op="commit")
         check(answer is not None and answer["ok"], f"commit: {answer}")
-        wanted = self.cs.state()["free_bytes"]
-        wait_until(lambda: self.cs.stat()["free_bytes"] == wanted, 20, "stat says the same")
-        return wanted
+        def same() -> bool:
+            # The index beside the data needs some, too, and not always as much.
+            return near(self.cs.stat()["free_bytes"], self.cs.state()["free_bytes"])
+        wait_until(same, 20, "stat says the same as the CS")
+        return self.cs.stat()["free_bytes"]
+
+    def unmount(self) -> None:
+        """The kernel lets go of what io_uring had a moment after the process."""
+        wait_until(lambda: run("umount", self.point, good=False).returncode == 0, 10, "unmounted")
 
     def failing(self) -> Path:
         """`place` on a mount whose writes fail when there is no space."""
         return self.demo.mount(2, "--fail-on-nospace", "--timeout", "10") / "loop"
+
+
+def near(one: int, other: int) -> bool:
+    return abs(one - other) <= SLACK
 
 
 # ---- R ----
@@ -68,7 +78,7 @@ def R_until_the_disk_is_mounted(loop: OnLoop) -> None:
     content = loop.random.randbytes(2 * MIB)
     write_durably(loop.place / "r", content)
     loop.cs.stop()
-    run("umount", loop.point)
+    loop.unmount()
     before = tree(loop.point)
     log = loop.log
     environment = loop.demo.lib.environment(loop.cs.part["host_file"])
@@ -110,7 +120,7 @@ def is_filled_to_its_last_block(loop: OnLoop) -> None:
     # Places in chunks for all of it: new chunks are not placed on a drive that is nearly full.
     files = [place / f"fill{number}" for number in range(told // CHUNK + 2)]
     for file in files:
-        write_durably(file, b"first")
+        write_durably(file, bytes(BLOCK))
     written = sum(fill(file, loop.random) for file in files)
     left = loop.free()
     print(f"    AVAIL was {told / MIB:.1f} MiB of {space / MIB:.0f}; {written / MIB:.1f} MiB were "
@@ -123,7 +133,7 @@ def is_filled_to_its_last_block(loop: OnLoop) -> None:
 
 def fill(file: Path, generator: random.Random) -> int:
     """Appends until ENOSPC or the end of the chunk; what is durable."""
-    durable = 5
+    durable = BLOCK
     block = generator.randbytes(MIB)
     descriptor = os.open(file, os.O_WRONLY)
     try:
@@ -176,7 +186,8 @@ def gives_the_space_back(loop: OnLoop) -> None:
     check_equal(loop.free() <= told - len(content), True, "AVAIL counts what was written")
     again.unlink()
     wait_until(lambda: loop.cs.stat()["used_bytes"] == 0, 60, "nothing is in use")
-    check_equal(loop.free(), told, "AVAIL after the same was deleted")
+    now = loop.free()
+    check(near(now, told), f"AVAIL is {now} after the same was deleted, it was {told}")
 
 
 def foreign_files_count(loop: OnLoop) -> None:
@@ -192,7 +203,7 @@ def foreign_files_count(loop: OnLoop) -> None:
     check(told - now in (0, *range(size - MIB, size + MIB)) or now <= fits + loop.cs.data.stat().st_size,
           f"AVAIL went from {told} to {now} by a foreign file of {size}")
     (loop.point / "foreign").unlink()
-    wait_until(lambda: loop.free() == told, 30, "AVAIL is back")
+    wait_until(lambda: near(loop.free(), told), 30, "AVAIL is back")
 
 
 # ---- a read-only disk ----
@@ -202,10 +213,11 @@ def H_when_its_filesystem_becomes_read_only(loop: OnLoop) -> None:
     content = loop.random.randbytes(3 * MIB)
     write_durably(loop.place / "before", content)
     run("mount", "-o", "remount,abort", loop.point, good=False)
-    options = next(line.split()[3] for line in Path("/proc/mounts").read_text().splitlines()
-                   if line.split()[1] == str(loop.point))
-    if "ro" not in options.split(","):
+    try:
+        (loop.point / "probe").touch()
         raise Skip("the kernel does not make a filesystem read-only when asked to")
+    except OSError as error:
+        check_equal(error.errno, errno.EROFS, "errno of the filesystem")
     failing = loop.demo.mount(1, "--timeout", "4", "--soft") / "loop"
     check(write_error(failing / "during") != 0, "a write to a read-only disk succeeded")
     loop.wait_letters(there="H")
@@ -213,7 +225,7 @@ def H_when_its_filesystem_becomes_read_only(loop: OnLoop) -> None:
     (loop.demo.mount(0) / "others").write_bytes(b"goes on")
     loop.demo.unmount(1)
     loop.cs.end()
-    run("umount", loop.point)
+    loop.unmount()
     run("e2fsck", "-fy", loop.device, good=False)
     run("mount", loop.device, loop.point)
     loop.cs.check_repository()
@@ -256,6 +268,8 @@ def run_all(results: Results, demo: Cluster, place: Workplace, only: str) -> Non
                 return
     finally:
         loop.cs.end()
+        if loop.point.is_mount():
+            loop.unmount()
 
 
 def skip(reason: Skip) -> None:

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""All chunk servers die at once under a load of small durable writes. What `cairn inspect` puts
+together from their repositories, from all of them and from as many as the code needs, is what was
+acknowledged; nothing in a repository is changed; afterwards the cluster goes on with it."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from harness import BIN, Demo, Results, arguments, check, check_equal, digest, main, run
+
+SERVERS = 7
+BLOCK = 4096
+BLOCKS = 600
+
+
+def repository(demo: Demo, number: int) -> Path:
+    return demo.dir / f"cs{number}"
+
+
+def names() -> list[str]:
+    return [f"cs:{number}" for number in range(1, SERVERS + 1)]
+
+
+class Writer:
+    """Overwrites blocks of one file, each durable before the next; knows what must be there."""
+
+    def __init__(self, path: Path):
+        self.file = os.open(path, os.O_RDWR)
+        self.inode = os.fstat(self.file).st_ino
+        self.blocks = {}
+        self.under_way = None
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+
+    def work(self) -> None:
+        draw = random.Random(4711)
+        while not self.ended.is_set():
+            at = draw.randrange(BLOCKS)
+            content = draw.randbytes(BLOCK)
+            self.under_way = (at, content)
+            self.hist = getattr(self,'hist',[]) + [(at,content)]
+            os.pwrite(self.file, content, at * BLOCK)
+            os.fsync(self.file)
+            self.blocks[at] = content
+            self.under_way = None
+
+    def judge(self, file: bytes, begin: bytes) -> None:
+        at_work = self.under_way
+        for at in range(BLOCKS):
+            got = file[at * BLOCK:(at + 1) * BLOCK]
+            legal = [self.blocks.get(at, begin[at * BLOCK:(at + 1) * BLOCK])]
+            if at_work is not None and at_work[0] == at:
+                legal.append(at_work[1])
+            if got not in legal:
+                print("DBG", at, at_work and at_work[0], len(legal), [i for i,(a,c) in enumerate(self.hist) if a==at], [i for i,(a,c) in enumerate(self.hist) if c==got], got==bytes(BLOCK), got==begin[at * BLOCK:(at + 1) * BLOCK], len(self.hist))
+            check(got in legal, f"block {at} is not what was acknowledged")
+
+
+class Story:
+    def __init__(self, demo: Demo, local: Path):
+        self.demo = demo
+        self.local = local
+        self.sparse = 0
+        self.wanted = {}  # inode -> (size, digest), of files nobody writes
+        self.begin = os.urandom(BLOCKS * BLOCK)
+        self.writer = None
+
+    def inspect(self, *words: object, **options):
+        return run(BIN / "cairn", "inspect", *words, env=self.demo.environment, **options)
+
+    def files_of_every_kind(self) -> None:
+        mount = self.demo.mount
+        for index, size in enumerate((1, 4096, 70_000, 1_100_000, 5_000_000, 300 << 20)):
+            with (mount / f"file{index}").open("wb") as file:
+                for begin in range(0, size, 1 << 20):
+                    file.write(os.urandom(min(size - begin, 1 << 20)))
+        with (mount / "sparse").open("wb") as file:
+            file.truncate(600 << 20)
+            file.seek(400 << 20)
+            file.write(os.urandom(3 * BLOCK))
+        (mount / "changing").write_bytes(self.begin)
+        os.sync()
+        # Written in its middle: nobody could know which pieces of that chunk never were.
+        self.sparse = (mount / "sparse").stat().st_ino
+        for path in mount.iterdir():
+            if path.name != "changing":
+                self.wanted[path.stat().st_ino] = (path.stat().st_size, digest(path))
+
+    def a_running_server_is_refused(self) -> None:
+        refused = self.inspect(repository(self.demo, 1), good=False)
+        check_equal(refused.returncode, 1, "exit code")
+        check("is running" in refused.stderr and "Stop" in refused.stderr, refused.stderr)
+
+    def all_die_at_once(self) -> None:
+        self.writer = Writer(self.demo.mount / "changing")
+        self.writer.thread.start()
+        time.sleep(3)
+        self.demo.kill(*names())
+        check(len(self.writer.blocks) > 20, f"only {len(self.writer.blocks)} writes were durable")
+
+    def compare(self, out: Path, without: set[int] = frozenset()) -> None:
+        for inode, (size, wanted) in self.wanted.items():
+            if inode in without:
+                continue
+            whole = hashlib.sha256()
+            with (out / f"inode-{inode}").open("rb") as file:
+                os.truncate(file.name, size)
+                while part := file.read(1 << 20):
+                    whole.update(part)
+            check_equal(whole.hexdigest(), wanted, f"content of inode {inode}")
+        self.writer.judge((out / f"inode-{self.writer.inode}").read_bytes(), self.begin)
+
+    def all_repositories_give_all_files(self) -> None:
+        before = {path: digest(path) for path in repository(self.demo, 1).rglob("*")
+                  if path.is_file()}
+        out = self.local / "all"
+        every = [repository(self.demo, number) for number in range(1, SERVERS + 1)]
+        found = json.loads(self.inspect(*every, "--extract-files", out, "--json").stdout)
+        check_equal(found["extracted"]["lost_bytes"], 0, "lost bytes")
+        check_equal(found["extracted"]["files"], len(self.wanted) + 1, "files")
+        self.compare(out)
+        after = {path: digest(path) for path in repository(self.demo, 1).rglob("*")
+                 if path.is_file()}
+        check_equal(after, before, "the files of a repository that was inspected")
+        shutil.rmtree(out)
+
+    def enough_repositories_give_all_files(self) -> None:
+        for lost in ((2, 6), (1, 3)):
+            out = self.local / "some"
+            left = [repository(self.demo, number) for number in range(1, SERVERS + 1)
+                    if number not in lost]
+            done = self.inspect(*left, "--extract-files", out, "--assume-unwritten", good=False)
+            check(done.returncode in (0, 1), done.stderr)
+            self.compare(out, {self.sparse})
+            shutil.rmtree(out)
+
+    def every_block_of_every_server_is_right(self) -> None:
+        for number in range(1, SERVERS + 1):
+            found = json.loads(self.inspect(repository(self.demo, number), "--check", "--pieces",
+                                            "--journal", "--json").stdout)
+            check_equal(found["findings"], [], f"findings at cs{number}")
+            check_equal(found["checked"]["pieces"], len(found["pieces"]), "pieces")
+
+    def pieces_come_out_with_their_facts(self) -> None:
+        out = self.local / "pieces"
+        self.inspect(repository(self.demo, 2), "--extract", out)
+        facts = [json.loads(path.read_text()) for path in out.glob("*.json")]
+        check(len(facts) > 0, "nothing was extracted")
+        for one in facts:
+            data = out / f"{one['piece']}.data"
+            check(data.stat().st_size >= one["settled_blocks"] * BLOCK, str(one))
+            check_equal(one["missing_blocks"], 0, f"missing of {one['piece']}")
+        again = self.inspect(repository(self.demo, 2), "--extract", out, good=False)
+        check("is there already" in again.stderr, again.stderr)
+        self.inspect(repository(self.demo, 2), "--extract", out, "--resume")
+
+    def the_cluster_goes_on(self) -> None:
+        self.demo.start(*names())
+        self.demo.wait_cs("active", SERVERS, 60)
+        self.writer.ended.set()
+        self.writer.thread.join(60)
+        check(not self.writer.thread.is_alive(), "the writer still waits")
+        self.writer.judge((self.demo.mount / "changing").read_bytes(), self.begin)
+
+
+def body(results: Results, keep: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="cairn-test-") as local, \
+            Demo("--cs", str(SERVERS), "--cs-size", "2G", keep=keep) as demo:
+        story = Story(demo, Path(local))
+        for scenario in (story.files_of_every_kind, story.a_running_server_is_refused,
+                         story.all_die_at_once, story.every_block_of_every_server_is_right,
+                         story.all_repositories_give_all_files,
+                         story.enough_repositories_give_all_files,
+                         story.pieces_come_out_with_their_facts, story.the_cluster_goes_on):
+            if not results.scenario(scenario.__name__, scenario):
+                break
+
+
+if __name__ == "__main__":
+    options = arguments(__doc__)
+    outcome = Results()
+    main(outcome, lambda: body(outcome, options.keep))
