@@ -104,7 +104,8 @@ void SalvagedFile::note_chunk(std::uint64_t chunk_index, ChunkId chunk,
       cut_ = true;
     }
   }
-  const bool lossy = !lost_here_.empty() || !report.unreadable.empty() || report.maybe_old;
+  const bool lossy = !lost_here_.empty() || !report.unreadable.empty() || report.maybe_old ||
+                     report.contradicting_rows != 0;
   lost_here_.clear();
   assumed_rows_ += report.assumed_rows;
   const bool remarkable = lossy || report.older != 0 || report.fitted_rows != 0 ||
@@ -119,6 +120,7 @@ void SalvagedFile::note_chunk(std::uint64_t chunk_index, ChunkId chunk,
             {"lost_blocks", report.lost_blocks},
             {"damaged_blocks", report.damaged_blocks},
             {"rows_by_parity_alone", report.fitted_rows},
+            {"contradicting_rows", report.contradicting_rows},
             {assume_ ? "rows_by_assumption" : "rows_to_assume", report.assumed_rows}};
   if (report.maybe_old) json["without_journal"] = true;
   if (!report.undecided.empty()) json["undecided_ops"] = undecided_json(report.undecided);
@@ -177,6 +179,7 @@ std::string SalvagedFile::text() const {
     text += fmt::format("version {}, pieces {}", note["version"].get<std::uint64_t>(),
                         note["pieces"].dump());
     if (!note["older_pieces"].empty()) text += ", older " + note["older_pieces"].dump();
+    if (note["contradicting_rows"] != 0) text += ", pieces that do not fit together";
     if (note.contains("without_journal")) text += ", without their journal: maybe old";
     if (note.contains("unreadable")) text += ", unreadable " + note["unreadable"].dump();
   }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <map>
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -35,17 +34,6 @@ PieceMask unsure_data(const std::vector<Known>& known, unsigned data) {
     if (known[i] != Known::kSure) mask |= PieceMask{1} << i;
   }
   return mask;
-}
-
-bool has_forwarded(const store::PieceRow& row, store::OpId op) {
-  return std::any_of(row.forwarded.begin(), row.forwarded.end(),
-                     [op](const store::ForwardedOp& forwarded) { return forwarded.op == op; });
-}
-
-const store::PendingOp* find_pending(const store::PieceRow& row, store::OpId op) {
-  const auto at = std::find_if(row.pending.begin(), row.pending.end(),
-                               [op](const store::PendingOp& pending) { return pending.op == op; });
-  return at == row.pending.end() ? nullptr : &*at;
 }
 
 }  // namespace
@@ -86,7 +74,6 @@ ChunkSalvage::ChunkSalvage(std::vector<ChunkPiece> pieces, layout::FileLayout la
       solver_(layout.encoding().data, layout.encoding().parity),
       places_(layout.encoding().pieces()) {
   choose_newest();
-  decide_ops();
 }
 
 void ChunkSalvage::choose_newest() {
@@ -109,35 +96,32 @@ void ChunkSalvage::choose_newest() {
   }
 }
 
-void ChunkSalvage::decide_ops() {
-  std::map<store::OpId, UndecidedOp> ops;
-  for (const ChunkPiece& piece : pieces_) {
-    if ((report_.newest & bit_of(piece)) == 0) continue;
-    for (const store::PendingOp& op : piece.row.pending) {
-      UndecidedOp& found = ops[op.op];
-      found.op = op.op;
-      found.counts |= op.decided;
-      found.participants |= op.participants;
-      found.with |= bit_of(piece);
-    }
+void ChunkSalvage::settle_ops() {
+  std::vector<PieceOps> newest;
+  PieceMask absent = 0;
+  for (unsigned i = 0; i < places_.size(); ++i) {
+    if (places_[i].state == State::kNewest) newest.push_back({i, &places_[i].piece->row});
+    if (places_[i].state == State::kAbsent && i < data()) absent |= PieceMask{1} << i;
   }
-  for (auto& [id, op] : ops) {
-    for (const ChunkPiece& piece : pieces_) {
-      const bool concerned = (op.participants & report_.newest & bit_of(piece)) != 0;
-      if (!concerned || find_pending(piece.row, id) != nullptr) continue;
-      // It cannot undo what it settled or was told to keep.
-      op.counts |= store::is_settled(piece.row.fence, id) || has_forwarded(piece.row, id);
-      op.without |= bit_of(piece);
-    }
-    op.counts |= op.without == 0;
-  }
+  report_.undecided = decide_ops(newest, data(), from_begin_ ? absent : 0);
   for (ChunkPiece& piece : pieces_) {
-    std::erase_if(piece.row.pending, [&ops](const store::PendingOp& op) {
-      const auto found = ops.find(op.op);
-      return found != ops.end() && !found->second.counts;
+    std::erase_if(piece.row.pending, [this](const store::PendingOp& pending) {
+      return std::any_of(report_.undecided.begin(), report_.undecided.end(),
+                         [&](const UndecidedOp& op) { return op.op == pending.op && !op.counts; });
     });
   }
-  for (const auto& [id, op] : ops) report_.undecided.push_back(op);
+}
+
+// Lacks the piece an op that counts and touches the block?
+bool ChunkSalvage::is_stale(unsigned index, std::uint64_t block) const {
+  return std::any_of(report_.undecided.begin(), report_.undecided.end(),
+                     [&](const UndecidedOp& op) {
+                       return op.counts && (op.without >> index & 1U) != 0 &&
+                              std::any_of(op.touched.begin(), op.touched.end(),
+                                          [block](const store::BlockRange& range) {
+                                            return range.first <= block && block < range.end();
+                                          });
+                     });
 }
 
 void ChunkSalvage::give_up(Place& place, const Error& error) {
@@ -195,15 +179,23 @@ std::size_t ChunkSalvage::row_of(std::uint64_t block) const {
                                   rows_.begin());
 }
 
-void ChunkSalvage::read(Place& place, bool is_data) {
+void ChunkSalvage::read(unsigned index) {
+  Place& place = places_[index];
   Known holes = Known::kNot;
   if (place.state == State::kNewest) holes = Known::kSure;
   // Parity of an older version missed what the newest has.
-  if (place.state == State::kOlder && is_data) holes = Known::kOlder;
-  if (place.state == State::kAbsent && is_data) holes = Known::kAbsent;
+  if (place.state == State::kOlder && index < data()) holes = Known::kOlder;
+  if (place.state == State::kAbsent && index < data()) holes = Known::kAbsent;
   place.bytes = Buffer::zeroed(rows_.size() * kBlockBytes);
   place.known.assign(rows_.size(), holes);
-  if (holes == Known::kNot || place.located.empty()) return;
+  if (holes == Known::kNot) return;
+  if (holes == Known::kSure) {
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      if (!is_stale(index, rows_[row])) continue;
+      place.known[row] = index < data() ? Known::kOlder : Known::kNot;
+    }
+  }
+  if (place.located.empty()) return;
   const PieceBlocks read = place.piece->from->read(place.located);
   for (std::size_t i = 0; i < read.blocks.size(); ++i) {
     const std::size_t row = row_of(read.blocks[i]);
@@ -217,41 +209,42 @@ void ChunkSalvage::read(Place& place, bool is_data) {
   }
 }
 
-void ChunkSalvage::read_rows() {
-  bool all_sure = true;
-  for (unsigned i = 0; i < data(); ++i) {
-    if (places_[i].state != State::kNewest) {
-      all_sure = false;
-      continue;
-    }
-    read(places_[i], true);
-    all_sure &= std::find(places_[i].known.begin(), places_[i].known.end(), Known::kNot) ==
-                places_[i].known.end();
-  }
-  if (all_sure) return;
-  for (unsigned i = 0; i < places_.size(); ++i) {
-    if (places_[i].known.empty()) read(places_[i], i < data());
-  }
-}
-
 void ChunkSalvage::solve_rows() {
   lost_.assign(rows_.size(), 0);
-  if (places_.back().known.empty()) return;  // not even read: all is there
   std::vector<Known> known(places_.size());
   std::vector<std::byte*> blocks(places_.size());
-  for (std::size_t row = 0; row < rows_.size(); ++row) {
+  const auto same_known = [&](std::size_t row) {
+    return std::all_of(places_.begin(), places_.end(),
+                       [&, i = std::size_t{0}](const Place& place) mutable {
+                         return place.known[row] == known[i++];
+                       });
+  };
+  for (std::size_t row = 0; row < rows_.size();) {
     for (std::size_t i = 0; i < places_.size(); ++i) {
       known[i] = places_[i].known[row];
       blocks[i] = places_[i].bytes.data() + row * kBlockBytes;
     }
-    const RowVerdict verdict = solver_.solve(known, blocks, kBlockBytes, from_begin_, &lost_[row]);
-    if (verdict == RowVerdict::kFits) ++report_.fitted_rows;
-    if (verdict == RowVerdict::kAssumed) {
-      ++report_.assumed_rows;
-      if (!assume_) lost_[row] = unsure_data(known, data());
+    std::size_t end = row + 1;
+    while (end < rows_.size() && same_known(end)) ++end;
+    // Mostly all is as it should be: many rows in one go.
+    if (solver_.solve_sure(known, blocks, (end - row) * kBlockBytes)) {
+      row = end;
+      continue;
     }
-    report_.lost_blocks += static_cast<std::uint64_t>(std::popcount(lost_[row]));
+    solve_row(row++, known, blocks);
   }
+}
+
+void ChunkSalvage::solve_row(std::size_t row, const std::vector<Known>& known,
+                             const std::vector<std::byte*>& blocks) {
+  const RowVerdict verdict = solver_.solve(known, blocks, kBlockBytes, from_begin_, &lost_[row]);
+  if (verdict == RowVerdict::kFits) ++report_.fitted_rows;
+  if (verdict == RowVerdict::kContradicts) ++report_.contradicting_rows;
+  if (verdict == RowVerdict::kAssumed) {
+    ++report_.assumed_rows;
+    if (!assume_) lost_[row] = unsure_data(known, data());
+  }
+  report_.lost_blocks += static_cast<std::uint64_t>(std::popcount(lost_[row]));
 }
 
 bool ChunkSalvage::is_worth_telling(unsigned index, std::size_t row) const {
@@ -296,13 +289,14 @@ Status ChunkSalvage::each_run(const VisitRun& visit) {
     locate(segments.back());
     from_begin_ = !rows_.empty() && rows_.back() < layout_.cell_bytes() / kBlockBytes;
   }
+  settle_ops();
   for (const std::uint32_t segment : segments) {
     locate(segment);
     if (rows_.empty()) continue;
     if (rows_.back() >= layout_.piece_bytes() / kBlockBytes) {
       return fail(Code::kUnsupported, "its pieces are larger than this program knows them");
     }
-    read_rows();
+    for (unsigned i = 0; i < places_.size(); ++i) read(i);
     solve_rows();
     for (unsigned i = 0; i < data(); ++i) {
       TRY_VOID(tell(i, visit));

@@ -1,13 +1,11 @@
 // ChunkSalvage: the data of one chunk from those of its pieces that are left, in repositories whose
 // daemons do not run, without the MDS.
 //
-// Promises: data pieces and parity of the newest version are put together; pieces of an older
-//           version, and those that were read without their journal, only where the newest parity
-//           agrees with them (row_solver.h). Undecided ops are treated as the recovery of a lost
-//           writer would: one that all its pieces of the newest version that are left have, or that
-//           one of them cannot undo any more, counts; others do not. Each block is verified. What
-//           is lost is named, and what rests on an assumption: without the MDS nobody knows whether
-//           a piece that is not there was ever written.
+// Promises: data pieces and parity of the newest version are put together and must fit; pieces of
+//           an older version, and those that were read without their journal, count only where the
+//           newest parity agrees with them (row_solver.h), undecided ops as op_decisions.h says.
+//           Each block is verified. What is lost is named, and what rests on an assumption: without
+//           the MDS nobody knows whether a piece that is not there was ever written.
 // Requires: the inspections outlive it.
 // Limits:   memory: 1 MiB a piece.
 // Errors:   kUnsupported (a code of another version of Cairn), kCorrupt (pieces that contradict
@@ -19,6 +17,7 @@
 #include <vector>
 
 #include "chunkserver/inspect/inspection.h"
+#include "chunkserver/inspect/op_decisions.h"
 #include "chunkserver/inspect/row_solver.h"
 #include "common/layout/file_layout.h"
 
@@ -30,21 +29,14 @@ struct ChunkPiece {
   store::PieceRow row;
 };
 
-struct UndecidedOp {
-  store::OpId op;
-  bool counts = false;
-  erasure::PieceMask participants = 0;
-  erasure::PieceMask with = 0;  // pieces of the newest version that are left and have it
-  erasure::PieceMask without = 0;
-};
-
 struct ChunkReport {
   ChunkVersion version;
-  erasure::PieceMask newest = 0;   // pieces of that version
-  erasure::PieceMask older = 0;    // of an older one, or read without their journal
-  bool maybe_old = false;          // the newest ones were all read without their journal
-  std::uint64_t fitted_rows = 0;   // older or unwritten pieces were taken: the parity agrees
-  std::uint64_t assumed_rows = 0;  // absent pieces were taken for never written, or could be
+  erasure::PieceMask newest = 0;         // pieces of that version
+  erasure::PieceMask older = 0;          // of an older one, or read without their journal
+  bool maybe_old = false;                // the newest ones were all read without their journal
+  std::uint64_t fitted_rows = 0;         // older or unwritten pieces were taken: the parity agrees
+  std::uint64_t assumed_rows = 0;        // absent pieces were taken for never written, or could be
+  std::uint64_t contradicting_rows = 0;  // pieces do not fit together, and nobody can tell why
   std::uint64_t lost_blocks = 0;
   std::uint64_t damaged_blocks = 0;  // of pieces; most of them were computed from others
   std::vector<UndecidedOp> undecided;
@@ -79,8 +71,7 @@ class ChunkSalvage {
     State state = State::kAbsent;
     const ChunkPiece* piece = nullptr;
     std::vector<std::uint32_t> segments;
-    // Of the segment under work: what it has, then, beside rows_, bytes and what is known of them;
-    // empty: not read.
+    // Of the segment under work: what it has, then, beside rows_, bytes and what is known of them.
     std::vector<store::LocatedBlock> located;
     Buffer bytes;
     std::vector<Known> known;
@@ -90,14 +81,16 @@ class ChunkSalvage {
   ChunkSalvage(std::vector<ChunkPiece> pieces, layout::FileLayout layout, bool assume);
   unsigned data() const { return layout_.encoding().data; }
   void choose_newest();
-  void decide_ops();
+  void settle_ops();
+  bool is_stale(unsigned index, std::uint64_t block) const;
   void give_up(Place& place, const Error& error);
   std::vector<std::uint32_t> find_segments();
   void locate(std::uint32_t segment);
   std::size_t row_of(std::uint64_t block) const;
-  void read(Place& place, bool is_data);
-  void read_rows();
+  void read(unsigned index);
   void solve_rows();
+  void solve_row(std::size_t row, const std::vector<Known>& known,
+                 const std::vector<std::byte*>& blocks);
   bool is_worth_telling(unsigned index, std::size_t row) const;
   Status tell(unsigned index, const VisitRun& visit) const;
 

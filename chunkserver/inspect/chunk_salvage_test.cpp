@@ -146,24 +146,49 @@ TEST(ChunkSalvage, APieceThatNobodyTouchedSinceTheVersionGrewIsTaken) {
   }
 }
 
-TEST(ChunkSalvage, AnOpThatNotAllHaveDoesNotCount) {
+// Its acknowledgement may have come when those that lack it were dropped from the chunk.
+TEST(ChunkSalvage, AnOpThatSomeLackCountsWhereItCanBeMadeWhole) {
   ChunkWorld world(2, 1);
   world.write({.seq = 1}, 0, first(2));
   world.settle({.seq = 1});
   const std::uint32_t before = crc_of(world, 0, 0);
-  world.write({.seq = 2}, 0, first(2), 0b011);
+  world.write({.seq = 2}, 0, first(2), 0b101);
   const std::uint32_t after = crc_of(world, 0, 0);
   world.kill();
   const Salvaged all(world, 0b111);
   ASSERT_EQ(all.report.undecided.size(), 1U);
-  EXPECT_FALSE(all.report.undecided[0].counts);
-  EXPECT_EQ(all.report.undecided[0].with, 0b011U);
-  EXPECT_EQ(all.report.undecided[0].without, 0b100U);
-  EXPECT_EQ(all.blocks.at(0), before);
-  // When the one that lacks it is gone, it may have been acknowledged.
+  EXPECT_TRUE(all.report.undecided[0].counts);
+  EXPECT_EQ(all.report.undecided[0].with, 0b101U);
+  EXPECT_EQ(all.report.undecided[0].without, 0b010U);
+  EXPECT_EQ(all.blocks.at(0), after);
+  EXPECT_EQ(all.blocks.at(offset_of(world, 0, 1)), crc_of(world, 0, 1));
+  EXPECT_EQ(all.report.lost_blocks, 0U);
+  // Too few are left to make it whole: the state before it is.
   const Salvaged two(world, 0b011);
-  EXPECT_TRUE(two.report.undecided[0].counts);
-  EXPECT_EQ(two.blocks.at(0), after);
+  EXPECT_FALSE(two.report.undecided[0].counts);
+  EXPECT_EQ(two.blocks.at(0), before);
+  EXPECT_EQ(two.report.lost_blocks, 0U);
+  // Only those that have it: it may have been acknowledged.
+  const Salvaged others(world, 0b101);
+  EXPECT_TRUE(others.report.undecided[0].counts);
+  EXPECT_EQ(others.blocks, all.blocks);
+}
+
+// The MDS took piece 0 out of the chunk; the op was settled at the others before the next one
+// brought them the new version.
+TEST(ChunkSalvage, APieceThatMissedAWriteUnknownToAllIsFoundByTheParity) {
+  ChunkWorld world(3, 2);
+  world.write({.seq = 1}, 0, first(3));
+  world.settle({.seq = 1});
+  world.write({.seq = 2}, 0, first(3), 0b11110);
+  world.settle({.seq = 2}, 0b11110);
+  world.kill();
+  const Salvaged all(world, 0b11111);
+  EXPECT_EQ(all.blocks.at(0), crc_of(world, 0, 0));
+  EXPECT_EQ(all.report.fitted_rows, 1U);
+  // With one parity left somebody notices, at least.
+  const Salvaged less(world, 0b01111);
+  EXPECT_EQ(less.report.contradicting_rows, 1U);
 }
 
 TEST(ChunkSalvage, AnOpThatOneHasSettledCountsEverywhere) {

@@ -65,6 +65,17 @@ bool RowSolver::fit(PieceMask have, PieceMask want, const std::vector<std::byte*
   return true;
 }
 
+PieceMask RowSolver::find_stale(PieceMask sure, PieceMask zeros,
+                                const std::vector<std::byte*>& blocks, std::size_t length) {
+  PieceMask stale = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const PieceMask rest = (sure & ~bit(i)) | zeros;
+    if ((sure & bit(i)) == 0 || count(rest) <= codec_->data()) continue;
+    if (fit(rest, 0, blocks, length)) stale |= bit(i);
+  }
+  return count(stale) == 1 ? stale : 0;
+}
+
 RowVerdict RowSolver::take_for_unwritten(const std::vector<Known>& known, PieceMask sure,
                                          const std::vector<std::byte*>& blocks, std::size_t length,
                                          bool from_begin) {
@@ -83,6 +94,15 @@ RowVerdict RowSolver::take_for_unwritten(const std::vector<Known>& known, PieceM
   const PieceMask there = data & ~absent;
   const PieceMask first_unwritten = unwritten & (~unwritten + 1);
   const bool last_ones = from_begin && first_unwritten > there;
+  if (agreeing == 0 && from_begin) {
+    // Or it is one of the others that is stale.
+    const PieceMask stale = find_stale(sure, absent, blocks, length);
+    if (stale != 0) {
+      const PieceMask rest = (sure & ~stale) | absent;
+      CHECK(fit(rest, data & ~rest, blocks, length));
+      return RowVerdict::kFits;
+    }
+  }
   if (agreeing == 0 && !last_ones) return RowVerdict::kLost;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     if ((want & bit(i)) != 0) std::memcpy(blocks[i], scratch_[i].data(), length);
@@ -90,6 +110,24 @@ RowVerdict RowSolver::take_for_unwritten(const std::vector<Known>& known, PieceM
   // One alone could be two lost blocks that are equal: their sum is zero, too.
   const bool proven = agreeing >= 2 || (agreeing == 1 && last_ones);
   return proven ? RowVerdict::kFits : RowVerdict::kAssumed;
+}
+
+RowVerdict RowSolver::take_sure(PieceMask sure, const std::vector<std::byte*>& blocks,
+                                std::size_t length) {
+  const PieceMask data = bit(codec_->data()) - 1;
+  if (fit(sure, data & ~sure, blocks, length)) return RowVerdict::kSure;
+  const PieceMask stale = find_stale(sure, 0, blocks, length);
+  if (stale == 0) return RowVerdict::kContradicts;
+  const PieceMask rest = sure & ~stale;
+  CHECK(fit(rest, data & ~rest, blocks, length));
+  return RowVerdict::kFits;
+}
+
+bool RowSolver::solve_sure(const std::vector<Known>& known, const std::vector<std::byte*>& blocks,
+                           std::size_t length) {
+  const PieceMask sure = all_that_are(known, Known::kSure);
+  const PieceMask data = bit(codec_->data()) - 1;
+  return count(sure) >= codec_->data() && fit(sure, data & ~sure, blocks, length);
 }
 
 RowVerdict RowSolver::solve(const std::vector<Known>& known, const std::vector<std::byte*>& blocks,
@@ -101,19 +139,19 @@ RowVerdict RowSolver::solve(const std::vector<Known>& known, const std::vector<s
   const PieceMask absent = all_that_are(known, Known::kAbsent);
   const PieceMask data = bit(codec_->data()) - 1;
   CHECK_EQ((older | absent) & ~data, 0U);
-  *lost = 0;
   const PieceMask wanted = data & ~sure;
-  if (wanted == 0) return RowVerdict::kSure;
+  RowVerdict verdict = RowVerdict::kSure;
   if (count(sure) >= codec_->data()) {
-    CHECK(codec_->rebuild(sure, wanted, blocks, length).has_value());
-    return RowVerdict::kSure;
+    verdict = take_sure(sure, blocks, length);
+  } else if (wanted != 0) {
+    const PieceMask have = sure | older | absent;
+    const bool older_fit =
+        older != 0 && count(have) > codec_->data() && fit(have, data & ~have, blocks, length);
+    verdict =
+        older_fit ? RowVerdict::kFits : take_for_unwritten(known, sure, blocks, length, from_begin);
   }
-  const PieceMask have = sure | older | absent;
-  if (older != 0 && count(have) > codec_->data() && fit(have, data & ~have, blocks, length)) {
-    return RowVerdict::kFits;
-  }
-  const RowVerdict verdict = take_for_unwritten(known, sure, blocks, length, from_begin);
-  if (verdict == RowVerdict::kLost) *lost = wanted;
+  const bool known_all = verdict != RowVerdict::kLost && verdict != RowVerdict::kContradicts;
+  *lost = known_all ? 0 : wanted;
   return verdict;
 }
 

@@ -21,9 +21,11 @@ enum class Known : std::uint8_t { kNot, kAbsent, kOlder, kSure };
 
 enum class RowVerdict : std::uint8_t {
   kSure,
-  kFits,     // older blocks, or zeros for absent ones, were taken: the parity agrees
-  kAssumed,  // zeros were taken for absent ones: nothing speaks against it
-  kLost,     // some data blocks are not known
+  kFits,  // the parity proves what was taken: older blocks, zeros for absent ones, or all but the
+          // one of a stale piece
+  kAssumed,      // zeros were taken for absent ones: nothing speaks against it
+  kContradicts,  // blocks that are sure do not fit together: left as they are
+  kLost,         // some data blocks are not known
 };
 
 class RowSolver {
@@ -38,8 +40,19 @@ class RowSolver {
   RowVerdict solve(const std::vector<Known>& known, const std::vector<std::byte*>& blocks,
                    std::size_t length, bool from_begin, erasure::PieceMask* lost);
 
+  // The same for the plain case, for many rows in one go: true when there is nothing to tell but
+  // kSure. Else nothing was done.
+  bool solve_sure(const std::vector<Known>& known, const std::vector<std::byte*>& blocks,
+                  std::size_t length);
+
  private:
-  // Do the blocks in `have` (more than the code needs) fit together? Computes `want` then.
+  // Enough blocks are sure: do they fit, all or all but one?
+  RowVerdict take_sure(erasure::PieceMask sure, const std::vector<std::byte*>& blocks,
+                       std::size_t length);
+  // The one of `sure` without which the others, and `zeros`, fit together; 0: none, or several.
+  erasure::PieceMask find_stale(erasure::PieceMask sure, erasure::PieceMask zeros,
+                                const std::vector<std::byte*>& blocks, std::size_t length);
+  // Do the blocks in `have` (at least what the code needs) fit together? Computes `want` then.
   bool fit(erasure::PieceMask have, erasure::PieceMask want, const std::vector<std::byte*>& blocks,
            std::size_t length);
   // Computes the pieces in `want` from just enough others, beside `blocks`.

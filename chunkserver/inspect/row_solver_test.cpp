@@ -115,6 +115,49 @@ TEST_F(SmallFile, RestsOnAnAssumptionWhereNoneIs) {
   }
 }
 
+TEST_F(SmallFile, AStalePieceIsFound) {
+  solve(0b110001);
+  row_.blocks[0] = right_.blocks[4];
+  row_.blocks[0][5] ^= std::byte{1};
+  std::vector<Known> known(6, Known::kAbsent);
+  known[0] = known[4] = known[5] = Known::kSure;
+  EXPECT_EQ(solver_.solve(known, row_.pointers(), kLength, true, &lost_), RowVerdict::kFits);
+  EXPECT_TRUE(is_right());
+}
+
+// A piece that missed a write and does not know it.
+TEST(RowSolver, AStaleBlockIsFoundAndComputedWhereTwoParityBlocksAreToSpare) {
+  for (const auto& [data, parity] : {std::pair{4U, 2U}, {1U, 2U}, {3U, 2U}, {5U, 4U}}) {
+    for (unsigned stale = 0; stale < data + parity; ++stale) {
+      const Row right(data, parity, stale + 1);
+      Row row = right;
+      row.blocks[stale][9] ^= std::byte{4};
+      PieceMask lost = 0;
+      RowSolver solver(data, parity);
+      const std::vector<Known> known(data + parity, Known::kSure);
+      EXPECT_FALSE(solver.solve_sure(known, row.pointers(), kLength));
+      EXPECT_EQ(solver.solve(known, row.pointers(), kLength, false, &lost), RowVerdict::kFits);
+      EXPECT_EQ(lost, 0U);
+      for (unsigned i = 0; i < data; ++i) EXPECT_EQ(row.blocks[i], right.blocks[i]) << stale;
+    }
+  }
+}
+
+TEST(RowSolver, BlocksThatDoNotFitAreSaidToWhereNobodyCanTellWhichIsStale) {
+  for (const auto& [data, parity] : {std::pair{4U, 1U}, {1U, 1U}}) {
+    Row row(data, parity, 1);
+    row.blocks[0][9] ^= std::byte{4};
+    const std::vector<std::vector<std::byte>> given = row.blocks;
+    PieceMask lost = 0;
+    RowSolver solver(data, parity);
+    EXPECT_EQ(solver.solve(std::vector<Known>(data + parity, Known::kSure), row.pointers(), kLength,
+                           false, &lost),
+              RowVerdict::kContradicts);
+    EXPECT_EQ(row.blocks, given);
+    EXPECT_EQ(lost, 0U);
+  }
+}
+
 TEST(RowSolver, DoesNotTakeAnAbsentPieceInTheMiddleForUnwritten) {
   const Row right(4, 2, 3);
   Row row = right;

@@ -18,6 +18,7 @@ constexpr SimStats::Field kFields[] = {
     {"power cuts", &SimStats::power_cuts},
     {"kills", &SimStats::kills},
     {"crashes in a start", &SimStats::crashes_in_start},
+    {"ill starts", &SimStats::ill_starts},
     {"crashes in a switch", &SimStats::crashes_in_switch},
     {"clean restarts", &SimStats::clean_restarts},
     {"checkpoints", &SimStats::checkpoints},

@@ -22,6 +22,7 @@ struct SimStats {
   std::uint64_t power_cuts = 0;
   std::uint64_t kills = 0;
   std::uint64_t crashes_in_start = 0;
+  std::uint64_t ill_starts = 0;  // that failed for a drive or the index
   std::uint64_t crashes_in_switch = 0;
   std::uint64_t clean_restarts = 0;
   std::uint64_t checkpoints = 0;

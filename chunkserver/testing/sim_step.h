@@ -14,7 +14,7 @@ struct PlannedCall {
 };
 
 struct SideAction {
-  enum class Kind { kCheckpoint, kCommit, kSwitch, kScrub };
+  enum class Kind { kCheckpoint, kCommit, kSwitch, kScrub, kHeal };
   Kind kind = Kind::kCheckpoint;
   store::RingPlan ring;
   Duration delay = {};

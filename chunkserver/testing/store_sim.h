@@ -64,9 +64,6 @@ class StoreSim {
   // ---- store_sim.cpp: steps ----
   Task<void> run(StepPlan* plan, std::vector<Running>* running);
   static Task<void> run_call(StoreSim* sim, Running* running);
-  static Task<void> run_side(StoreSim* sim, const SideAction* side);
-  static Task<void> run_disaster(StoreSim* sim, const Disaster* disaster);
-  Task<void> switch_ring(store::RingPlan plan);
   // Of every piece when `all`, else of those in `history`.
   void judge(const History& history, Ending ending, bool all);
   std::string unexplained(PieceId piece, const std::vector<TimedCall>& calls,
@@ -80,21 +77,31 @@ class StoreSim {
   void remember(const ModelCall& call);
   void fail_with(std::string text);
 
+  // ---- store_sim_sides.cpp ----
+  static Task<void> run_side(StoreSim* sim, const SideAction* side);
+  static Task<void> run_disaster(StoreSim* sim, const Disaster* disaster);
+  Task<void> switch_ring(store::RingPlan plan);
+
   // ---- store_sim_deaths.cpp ----
   // Goes through a death that was noticed outside of a step.
   void survive();
   bool dead() { return !world_.power().up() || world_.store().failure().has_value(); }
   void after_death(const History& history, bool excused);
+  void mend_disks();
   void check_fenced();
   void recover();
   bool opens();
+  bool fail_start();
   void wound_ring();
   bool mend_ring();
 
   // ---- store_sim_checks.cpp ----
   // nullopt: the store died, or failed() now.
   std::optional<PieceSight> see(PieceId piece);
-  bool heal_known();
+  // Gives the blocks the store calls damaged the content that other pieces would give. False: there
+  // was nothing that could be healed.
+  Task<bool> heal_damaged();
+  bool heal_known() { return world_.loop().run(heal_damaged()); }
   // What other pieces would give for it. nullopt: nobody hurt it.
   std::optional<Buffer> content_of(const store::DamagedBlock& damaged) const;
   void check_scrub();

@@ -44,30 +44,31 @@ std::optional<Buffer> StoreSim::content_of(const store::DamagedBlock& damaged) c
   return block_of(written->second);
 }
 
-// Gives the blocks the store calls damaged the content that other pieces would give. False: there
-// was nothing that could be healed.
-bool StoreSim::heal_known() {
+Task<bool> StoreSim::heal_damaged() {
   bool any = false;
-  for (const store::DamagedBlock& damaged : world_.store().damaged()) {
+  const std::vector<store::DamagedBlock> known = world_.store().damaged();
+  for (const store::DamagedBlock& damaged : known) {
+    if (dead()) co_return false;  // reads of a dead drive fail, too
     std::optional<Buffer> content = content_of(damaged);
     if (!content.has_value()) {
       fail_with(fmt::format("block {} of piece {} is called damaged, and nobody hurt block {}",
                             damaged.block, damaged.piece.chunk.raw(), damaged.home));
-      return false;
+      co_return false;
     }
     ++stats_.wounds_found;
     std::vector<store::DamagedBlock> blocks{damaged};
-    const Status healed = world_.loop().run(
-        world_.store().heal(damaged.piece, std::move(blocks), std::move(*content)));
-    if (!healed.has_value()) {
+    const Status healed =
+        co_await world_.store().heal(damaged.piece, std::move(blocks), std::move(*content));
+    // Beside other calls the piece may be gone by now.
+    if (!healed.has_value() && healed.error().code() != Code::kPieceMissing) {
       if (!dead()) fail_with("a block was not healed: " + healed.error().to_string());
-      return false;
+      co_return false;
     }
     note(fmt::format("healed block {} at {}", damaged.block, damaged.home));
     ++stats_.healed;
     any = true;
   }
-  return any;
+  co_return any;
 }
 
 void StoreSim::wound_data() {

@@ -93,19 +93,26 @@ void StoreSim::after_death(const History& history, bool excused) {
   }
   ++(world_.power().fate() == Fate::kKilled ? stats_.kills : stats_.power_cuts);
   note("died");
-  // The disks are mended; what they lost is lost.
-  world_.disk().stall(false);
-  world_.disk().fail_writes(false);
-  for (const std::string& directory : world_.ring_files()) {
-    io::SimDisk* ring = world_.ring_disk(directory);
-    ring->stall(false);
-    ring->fail_writes(false);
-  }
-  world_.kv().fail_writes(false);
+  mend_disks();
   world_.bury();
   if (mend) mend_ring();
   recover();
   judge(history, Ending::kCrashed, true);
+}
+
+// What they lost is lost.
+void StoreSim::mend_disks() {
+  std::vector<io::SimDisk*> disks{&world_.disk()};
+  for (const std::string& directory : world_.ring_files()) {
+    disks.push_back(world_.ring_disk(directory));
+  }
+  for (io::SimDisk* disk : disks) {
+    disk->stall(false);
+    disk->fail_writes(false);
+    disk->fail_reads(false);
+  }
+  world_.kv().fail_writes(false);
+  world_.kv().fail_reads(false);
 }
 
 // Starts, however often the power ends meanwhile.
@@ -128,9 +135,11 @@ bool StoreSim::opens() {
     const Fate fate = prng_.chance(300) ? Fate::kKilled : Fate::kBySeed;
     crash = StartCrash{prng_.between(1, 12), fate, prng_.next()};
   }
+  const bool ill = fail_start();
   if (crash.has_value()) world_.power().end_at_next_life(crash->at, crash->fate, crash->seed);
   const std::uint64_t before = world_.power().operations();
   const Status opened = world_.open();
+  if (ill) mend_disks();
   if (opened.has_value()) {
     start_operations_ = world_.power().operations() - before;
     if (crash.has_value()) world_.power().disarm();
@@ -145,7 +154,8 @@ bool StoreSim::opens() {
   }
   world_.power().end_now(Fate::kKilled, 0);
   world_.bury();
-  if (std::exchange(flush_fault_, false)) return false;  // it struck only now
+  if (ill) ++stats_.ill_starts;
+  if (ill || std::exchange(flush_fault_, false)) return false;  // it struck only now
   // A damaged ring in the data file is damage of that.
   const Code code = opened.error().code();
   if ((code == Code::kJournalFailed || code == Code::kCorrupt) && mend_ring()) {
@@ -154,6 +164,35 @@ bool StoreSim::opens() {
   }
   fail_with("does not open: " + opened.error().to_string());
   return false;
+}
+
+// Something fails in the next start, or in the life after it when it is a flush.
+bool StoreSim::fail_start() {
+  if (!prng_.chance(settings_.fault_per_mille)) return false;
+  io::SimDisk* disk = &world_.disk();
+  const std::vector<std::string> rings = world_.ring_files();
+  if (!rings.empty() && prng_.chance(500)) {
+    disk = world_.ring_disk(rings[prng_.below(rings.size())]);
+  }
+  switch (prng_.below(5)) {
+    case 0:
+      disk->fail_writes(true);
+      break;
+    case 1:
+      disk->fail_reads(true);
+      break;
+    case 2:
+      world_.kv().fail_writes(true);
+      break;
+    case 3:
+      world_.kv().fail_reads(true);
+      break;
+    default:
+      disk->fail_next_flush(prng_.next());
+      flush_fault_ = true;
+      break;
+  }
+  return true;
 }
 
 // Flips a bit of a batch that another whole one follows: one of the last could not be told from an

@@ -1,5 +1,5 @@
-"""A chunk server of a demo that the test runs itself: in the foreground, so that its end and its last
-words are known; with armed fault points (common/base/fault_point.h)."""
+"""A chunk server of a demo that the test runs itself: in the foreground, so that its end and
+its last words are known; with armed fault points (common/base/fault_point.h)."""
 
 import json
 import os

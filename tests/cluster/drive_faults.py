@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Drives in trouble under a running cluster: each letter of the flags, lost and damaged journals, a full
-and a read-only filesystem, a slow drive with and without a journal on an SSD."""
+"""Drives in trouble under a running cluster: each letter of the flags, lost and damaged
+journals, a full and a read-only filesystem, a slow drive with and without a journal on an SSD."""
 
 import contextlib
 import tempfile

@@ -1,5 +1,5 @@
-"""Scenarios of drive_faults.py: each letter of the flags is provoked on a running cluster of 2+1 and
-seen in `cairn stat` and `cairn stat --json`; what clients read is right all the while."""
+"""Scenarios of drive_faults.py: each letter of the flags is provoked on a running cluster of
+2+1 and seen in `cairn stat` and `cairn stat --json`; what clients read is right all the while."""
 
 import errno
 import json
@@ -157,7 +157,8 @@ class Stored:
     def check(self) -> None:
         """As a mount without memory reads it."""
         self.flags.demo.remount()
-        check_equal(self.path.read_bytes() == self.content, True, f"{self.path} is what was written")
+        check_equal(self.path.read_bytes() == self.content, True,
+                    f"{self.path} is what was written")
 
 
 # ---- letters of health ----

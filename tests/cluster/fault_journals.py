@@ -241,7 +241,8 @@ def an_ssd_journal_speeds_a_slow_drive_up(slow: SlowDrive) -> None:
               f"{figures[name][1]:.0f}/s", flush=True)
     for number, writers in enumerate((1, 8)):
         factor = figures["journal on an SSD"][number] / figures["no journal"][number]
-        print(f"    {writers} writers: {factor:.1f} times as fast by a journal on an SSD", flush=True)
+        print(f"    {writers} writers: {factor:.1f} times as fast by a journal on an SSD",
+              flush=True)
         check(factor >= SPEEDUP_MIN, f"{writers} writers: only {factor:.2f} times as fast")
 
 

@@ -1,14 +1,15 @@
-"""Scenarios of drive_faults.py on loop devices: a chunk server whose disk is not mounted, is full to the
-last block, or becomes read-only."""
+"""Scenarios of drive_faults.py on loop devices: a chunk server whose disk is not mounted, is
+full to the last block, or becomes read-only."""
 
 import errno
 import os
 import random
 import shutil
+import threading
 from pathlib import Path
 
 from cs_process import ChunkServer, add_chunk_server
-from fault_flags import BLOCK, LETTER_SECONDS, read_error, write_durably
+from fault_flags import BLOCK, LETTER_SECONDS, overwrite_durably, read_error, write_durably
 from harness import Cluster, Results, Skip, check, check_equal, run, wait_until
 from loops import Workplace, require_loops
 
@@ -163,7 +164,7 @@ def close_full(descriptor: int) -> None:
 
 
 def full_and_alive(loop: OnLoop, place: Path, files: list[Path]) -> None:
-    """It is read, restarted, inspected; overwriting in place goes on; deletes give the space back."""
+    """It is read, restarted, inspected; a writer waits; deletes give the space back."""
     size = files[0].stat().st_size
     content = files[0].read_bytes()
     check_equal(len(content), size, "bytes of the first file")
@@ -173,8 +174,21 @@ def full_and_alive(loop: OnLoop, place: Path, files: list[Path]) -> None:
     loop.wait_active()
     check_equal((loop.demo.mount(0) / "loop" / files[0].name).read_bytes() == content, True,
                 "the first file after a kill of the full CS is what was written")
-    for file in files:
+    # The last one has room in its chunk, so that no other drive is taken for it.
+    last = loop.place / files[-1].name
+    end = last.stat().st_size
+    waiting = threading.Thread(target=overwrite_durably, args=(last, end, content[:MIB]),
+                               daemon=True)
+    waiting.start()
+    waiting.join(3)
+    check(waiting.is_alive(), "a write of more than there is ended")
+    for file in files[:-1]:
         file.unlink()
+    waiting.join(60)
+    check(not waiting.is_alive(), "a write still waits although there is space again")
+    loop.demo.remount()
+    check_equal(last.read_bytes()[end:] == content[:MIB], True, "what waited is there")
+    last.unlink()
     wait_until(lambda: loop.cs.stat()["used_bytes"] == 0, 60, "the space of removed files is free")
 
 
@@ -200,7 +214,8 @@ def foreign_files_count(loop: OnLoop) -> None:
     now = loop.free()
     # What the data file has already is its own.
     check(now <= told, "AVAIL grew")
-    check(told - now in (0, *range(size - MIB, size + MIB)) or now <= fits + loop.cs.data.stat().st_size,
+    check(told - now in (0, *range(size - MIB, size + MIB))
+          or now <= fits + loop.cs.data.stat().st_size,
           f"AVAIL went from {told} to {now} by a foreign file of {size}")
     (loop.point / "foreign").unlink()
     wait_until(lambda: near(loop.free(), told), 30, "AVAIL is back")
@@ -218,12 +233,12 @@ def H_when_its_filesystem_becomes_read_only(loop: OnLoop) -> None:
         raise Skip("the kernel does not make a filesystem read-only when asked to")
     except OSError as error:
         check_equal(error.errno, errno.EROFS, "errno of the filesystem")
-    failing = loop.demo.mount(1, "--timeout", "4", "--soft") / "loop"
+    failing = loop.demo.mount(3, "--timeout", "4", "--soft") / "loop"
     check(write_error(failing / "during") != 0, "a write to a read-only disk succeeded")
     loop.wait_letters(there="H")
     check_equal(loop.cs.state()["serving"], False, "it serves")
     (loop.demo.mount(0) / "others").write_bytes(b"goes on")
-    loop.demo.unmount(1)
+    loop.demo.unmount(3)
     loop.cs.end()
     loop.unmount()
     run("e2fsck", "-fy", loop.device, good=False)

@@ -253,16 +253,20 @@ class Writer(threading.Thread):
     def stop(self) -> None:
         self.stopping.set()
 
-    def verify(self, again: Path | None = None) -> int:
-        """Reads it through the other mount; bytes."""
-        with self.lock:
+    def verify(self, patience: float = -1) -> int:
+        """Reads it through the other mount; bytes. 0: an operation took longer than patience."""
+        if not self.lock.acquire(timeout=patience):
+            return 0
+        try:
             if not self.gate.open.is_set() or not self.exists:
                 return 0
-            found = read_uncached((again or self.other_root) / self.file_name)
+            found = read_uncached(self.other_root / self.file_name)
             bad = self.model.wrong(found)
             if bad and self.gate.open.is_set():
                 raise AssertionError(f"{self.path} after {self.operations} operations: {bad}")
             return len(found)
+        finally:
+            self.lock.release()
 
 
 class Load:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Chunk servers are killed again and again: at any moment, and at every armed fault point of the store
-in turn, while files are written, overwritten, cut and deleted at random on one copy and on 2+1. What
-must be in each file is known (file_models.py) and read through another mount; repositories of killed
-servers are inspected; in the end everything is deleted and no byte may be in use."""
+"""Chunk servers are killed again and again: at any moment, and at every armed fault point of
+the store in turn, while files are written, overwritten, cut and deleted at random on one copy
+and on 2+1. What must be in each file is known (file_models.py) and read through another mount;
+repositories of killed servers are inspected; in the end everything is deleted and no byte may
+be in use."""
 
 import contextlib
 import faulthandler
@@ -31,7 +32,9 @@ WRITERS_ENCODED = 4
 # How long a server may run until its fault point is passed. Else it is killed like that.
 PATIENCE = 2.5
 PATIENCE_SWITCH = 6
-BETWEEN_READS = 0.05
+READERS = 4
+BETWEEN_READS = 0.01
+READ_PATIENCE = 0.5
 INSPECT_EVERY = 5   # rounds of one server
 MOUNT_KILL_EVERY = 12  # rounds of all
 ALL_AT_ONCE_EVERY = 3  # of those
@@ -42,8 +45,8 @@ HANG_SECONDS = 90  # of a round
 BATCH = {"store.batch.begin": 30, "store.batch.flushed": 30, "store.batch.applied": 30}
 HOME = {"store.home.fetched": 2, "store.home.run": 10, "store.home.written": 2,
         "store.checkpoint.flushed": 2}
-CHECKPOINT = {"store.checkpoint.begin": 2, "store.checkpoint.rows": 2, "store.checkpoint.durable": 2,
-              "store.checkpoint.released": 2}
+CHECKPOINT = {"store.checkpoint.begin": 2, "store.checkpoint.rows": 2,
+              "store.checkpoint.durable": 2, "store.checkpoint.released": 2}
 SWITCH = {"store.switch.made": 2, "store.switch.drained": 2, "store.superblock.begin": 2,
           "store.switch.superblock": 2, "store.switch.rows": 2, "store.switch.resumed": 2,
           "store.switch.done": 2}
@@ -73,10 +76,44 @@ class Tally:
     kills: dict[str, int] = field(default_factory=dict)
     unreached: dict[str, int] = field(default_factory=dict)
     inspected: int = 0
-    verified: int = 0
+    verified: int = 0  # bytes
+    reads: int = 0     # of files
 
     def count(self, table: dict[str, int], name: str) -> None:
         table[name] = table.get(name, 0) + 1
+
+
+class Reading:
+    """Readers, or nobody."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.readers = 0
+        self.closed = False
+
+    @contextlib.contextmanager
+    def reader(self):
+        with self.changed:
+            self.changed.wait_for(lambda: not self.closed)
+            self.readers += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.readers -= 1
+                self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def nobody(self):
+        with self.changed:
+            self.closed = True
+            self.changed.wait_for(lambda: self.readers == 0)
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.closed = False
+                self.changed.notify_all()
 
 
 class Lane:
@@ -129,7 +166,8 @@ class Lane:
 
     def note(self, unreached: bool) -> None:
         tally = self.story.tally
-        tally.count(tally.unreached if unreached else tally.kills, self.plan.point or str(self.plan))
+        tally.count(tally.unreached if unreached else tally.kills,
+                    self.plan.point or str(self.plan))
 
     def one_round(self) -> str:
         """It dies, is looked at and comes back."""
@@ -185,7 +223,7 @@ class Story:
         self.seed = seed
         self.tally = Tally()
         self.gate = MountGate()
-        self.reading = threading.Lock()
+        self.reading = Reading()
         self.reader = demo.lib.parts["client:2"]
         self.writer_part = demo.lib.parts["client:1"]
         self.mount = Path(self.writer_part["mount"])
@@ -289,17 +327,19 @@ class Story:
         self.load = Load(writers)
         self.load.start()
 
-    def verify_always(self, outcomes: queue.Queue, stop: threading.Event) -> None:
+    def verify_always(self, outcomes: queue.Queue, stop: threading.Event, seed: int) -> None:
         """Reads one file after the other, whatever is killed meanwhile."""
-        generator = random.Random(self.seed)
+        generator = random.Random(seed)
         while not stop.is_set():
             try:
                 self.load.check()
-                with self.reading:
-                    self.tally.verified += generator.choice(self.load.writers).verify()
+                with self.reading.reader():
+                    compared = generator.choice(self.load.writers).verify(READ_PATIENCE)
             except FAILURES as failure:
                 outcomes.put(("a reader", 0.0, failure))
                 return
+            self.tally.verified += compared
+            self.tally.reads += compared != 0
             time.sleep(BETWEEN_READS)
 
     def run_rounds(self, results: Results) -> None:
@@ -311,8 +351,8 @@ class Story:
             lane.start()
         threads = [threading.Thread(target=self.run_lane, args=(lane, outcomes, stop), daemon=True)
                    for lane in self.lanes]
-        threads.append(threading.Thread(target=self.verify_always, args=(outcomes, stop),
-                                        daemon=True))
+        threads += [threading.Thread(target=self.verify_always, args=(outcomes, stop, number),
+                                     daemon=True) for number in range(READERS)]
         for thread in threads:
             thread.start()
         good = True
@@ -357,7 +397,7 @@ class Story:
     def kill_the_mount(self, together: bool) -> None:
         before = self.load.operations
         wait_until(lambda: self.load.operations > before + 5, 60, "the writers work")
-        with self.reading:  # a reader would wait for the lease of the killed mount
+        with self.reading.nobody():  # a reader would wait for the lease of the killed mount
             self.kill_and_remount(together)
         wait_until(lambda: not self.gate.parked, 90, "the writers go on")
         self.load.check()
@@ -380,8 +420,8 @@ class Story:
     def all_is_there(self) -> None:
         """Through a new mount, with all servers in their last life but one."""
         for lane in self.lanes:
-            if lane.cs.ended():
-                lane.cs.serve()
+            lane.cs.kill_and_wait()
+            lane.cs.serve()  # no fault point is armed any more
         self.load.stop()
         for lane in self.lanes:
             lane.cs.kill_and_wait()
@@ -477,8 +517,8 @@ class Story:
         if self.tally.unreached:
             print(f"    not passed in time: {self.tally.unreached}", flush=True)
         print(f"    {self.load.operations} operations, {self.load.syncs} fsyncs, "
-              f"{self.tally.verified >> 20} MiB compared, {self.tally.inspected} repositories "
-              f"inspected", flush=True)
+              f"{self.tally.reads} files read, {self.tally.verified >> 20} MiB, "
+              f"{self.tally.inspected} repositories inspected", flush=True)
 
 
 def body(results: Results, options) -> None:
