@@ -69,7 +69,7 @@ class Exhaust {
     // Life goes on.
     SimWriters writers(plan_.seed, true);
     for (int i = 0; i < 2; ++i) {
-      writers.begin_step();
+      writers.answered(sim.done());
       StepPlan more;
       more.calls.push_back({piece_id(1), writers.draw(piece_id(1), sim.model(piece_id(1))), {}});
       sim.step(std::move(more));

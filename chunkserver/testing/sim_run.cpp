@@ -35,7 +35,7 @@ class RandomRun {
  private:
   StepPlan draw_step() {
     StepPlan plan;
-    writers_.begin_step();
+    writers_.answered(sim_.done());
     std::map<PieceId, std::size_t> used;
     const std::uint64_t calls = prng_.between(1, settings_.calls_max);
     const bool spread = prng_.chance(500);
@@ -54,19 +54,26 @@ class RandomRun {
     return plan;
   }
 
-  // Whether a resolve drops the ops of older epochs or finds them settled depends on who comes
-  // first,
-  // and a newer op may hide it: no model could tell from outside. Nobody does both at once.
-  static bool is_ambiguous(const StepPlan& plan, PieceId piece, const ModelCall& call) {
-    const auto settles = [](const ModelCall& c) {
-      return std::holds_alternative<ModelPrepare>(c) || std::holds_alternative<ModelSettle>(c);
-    };
+  // What no model could tell from outside, because a newer op may hide it, nobody does: a resolve
+  // beside what settles ops of older epochs, or, when the power may end, ops of two epochs beside
+  // each other (was the older one there in time to be settled?).
+  bool is_ambiguous(const StepPlan& plan, PieceId piece, const ModelCall& call) const {
     const bool resolves = std::holds_alternative<ModelResolve>(call);
+    const std::optional<std::uint64_t> epoch = settling_epoch(call);
+    const bool may_die = settings_.power_per_mille != 0 || settings_.fault_per_mille != 0;
     return std::ranges::any_of(plan.calls, [&](const PlannedCall& other) {
       if (other.piece != piece) return false;
-      return resolves ? settles(other.call)
-                      : settles(call) && std::holds_alternative<ModelResolve>(other.call);
+      const std::optional<std::uint64_t> others = settling_epoch(other.call);
+      if (resolves) return others.has_value();
+      if (!epoch.has_value()) return false;
+      if (std::holds_alternative<ModelResolve>(other.call)) return true;
+      return may_die && others.has_value() && *others != *epoch;
     });
+  }
+  static std::optional<std::uint64_t> settling_epoch(const ModelCall& call) {
+    if (const auto* prepare = std::get_if<ModelPrepare>(&call)) return prepare->op.first;
+    if (const auto* settle = std::get_if<ModelSettle>(&call)) return settle->epoch;
+    return std::nullopt;
   }
 
   Duration draw_delay() {

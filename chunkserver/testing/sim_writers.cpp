@@ -4,8 +4,15 @@
 
 namespace cairn::chunkserver::testing {
 
-void SimWriters::begin_step() {
-  for (auto& [piece, writer] : writers_) writer.decided = writer.seq;
+void SimWriters::answered(const std::vector<std::pair<PieceId, ModelOp>>& done) {
+  for (const auto& [piece, op] : done) {
+    Writer& writer = writers_[piece];
+    if (op.first != writer.epoch || writer.open.erase(op.second) == 0) continue;
+    writer.early.insert(op.second);
+  }
+  for (auto& [piece, writer] : writers_) {
+    while (writer.early.erase(writer.decided + 1) != 0) ++writer.decided;
+  }
 }
 
 ModelRead SimWriters::draw_read() {
@@ -51,6 +58,7 @@ ModelPrepare SimWriters::ghost(const Writer& writer, const PieceModel& model) {
   if (old.epoch > 1 && prng_.chance(500)) --old.epoch;
   if (old.version > 1 && prng_.chance(500)) --old.version;
   old.last.reset();
+  old.open.clear();
   old.sealed = true;
   old.decided = 0;
   old.seq = 1000 + ghosts_++;  // never the number of another op
@@ -59,6 +67,8 @@ ModelPrepare SimWriters::ghost(const Writer& writer, const PieceModel& model) {
 
 ModelPrepare SimWriters::prepare(Writer* writer, const PieceModel& model) {
   if (writer->last.has_value() && prng_.chance(80)) return *writer->last;  // a repeat
+  // What was not answered is sent again.
+  if (!writer->open.empty() && prng_.chance(300)) return writer->open.begin()->second;
   if (!std::exchange(writer->sealed, false) && prng_.chance(50)) writer->begin_epoch();
   ModelPrepare prepare;
   prepare.version = writer->version;
@@ -67,6 +77,7 @@ ModelPrepare SimWriters::prepare(Writer* writer, const PieceModel& model) {
   if (prng_.chance(500)) prepare.settled_below = prng_.between(0, writer->decided + 1);
   draw_blocks(&prepare);
   writer->last = prepare;
+  writer->open.emplace(prepare.op.second, prepare);
   return prepare;
 }
 

@@ -12,8 +12,8 @@ class SimWriters {
  public:
   SimWriters(std::uint64_t seed, bool deltas) : prng_(seed), deltas_(deltas) {}
 
-  // Everything that was answered until now counts as decided.
-  void begin_step();
+  // These prepares were answered as done: what has no gap before it counts as decided.
+  void answered(const std::vector<std::pair<PieceId, ModelOp>>& done);
   ModelCall draw(PieceId piece, const PieceModel& model);
   ModelRead draw_read();
 
@@ -22,13 +22,17 @@ class SimWriters {
     std::uint64_t version = 1;
     std::uint64_t epoch = 1;
     std::uint64_t seq = 0;
-    std::uint64_t decided = 0;  // ops up to here were answered
+    std::uint64_t decided = 0;                   // ops up to here were answered
+    std::map<std::uint64_t, ModelPrepare> open;  // not answered yet, by seq
+    std::set<std::uint64_t> early;               // answered, behind open ones
     bool sealed = false;
     std::optional<ModelPrepare> last;
     void begin_epoch() {
       ++epoch;
       seq = 0;
       decided = 0;
+      open.clear();
+      early.clear();
     }
   };
 

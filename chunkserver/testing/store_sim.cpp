@@ -94,7 +94,11 @@ void StoreSim::step(StepPlan plan) {
                   static_cast<int>(disaster.kind)));
   world_.loop().run(run(&plan, &running));
   History history;
+  done_.clear();
   for (Running& one : running) {
+    const auto* prepare = std::get_if<ModelPrepare>(&one.timed.call);
+    const bool answered = one.timed.answer.has_value() && !one.timed.answer->code.has_value();
+    if (prepare != nullptr && answered) done_.emplace_back(one.piece, prepare->op);
     note(fmt::format("piece {}: {}", one.piece.chunk.raw(), describe(one.timed)));
     if (!one.broken.empty()) fail_with(one.broken);
     history[one.piece].push_back(std::move(one.timed));
@@ -181,7 +185,8 @@ std::string StoreSim::unexplained(PieceId piece, const std::vector<TimedCall>& c
 // For heals: what the CRC of a damaged block speaks of.
 void StoreSim::remember(const ModelCall& call) {
   const auto* prepare = std::get_if<ModelPrepare>(&call);
-  if (prepare == nullptr || settings_.wound_per_mille == 0) return;
+  const bool wounds = settings_.wound_per_mille != 0 || settings_.ring_wound_per_mille != 0;
+  if (prepare == nullptr || !wounds) return;
   for (const BlockValues* blocks : {&prepare->writes, &prepare->deltas}) {
     for (const auto& [block, value] : *blocks) contents_[crc32c(block_of(value).span())] = value;
   }

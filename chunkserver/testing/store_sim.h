@@ -43,6 +43,8 @@ class StoreSim {
   std::uint64_t deaths() const { return deaths_; }
   // Of the last start.
   std::uint64_t start_operations() const { return start_operations_; }
+  // Prepares of the last step that were answered as done.
+  const std::vector<std::pair<PieceId, ModelOp>>& done() const { return done_; }
   const PieceModel& model(PieceId piece) { return models_[piece]; }
   StoreWorld& world() { return world_; }
 
@@ -88,6 +90,7 @@ class StoreSim {
   bool dead() { return !world_.power().up() || world_.store().failure().has_value(); }
   void after_death(const History& history, bool excused);
   void mend_disks();
+  bool is_late_fault(const Error& error) const;
   void check_fenced();
   void recover();
   bool opens();
@@ -125,6 +128,7 @@ class StoreSim {
     std::uint64_t seed;
   };
   std::optional<StartCrash> start_crash_;
+  std::vector<std::pair<PieceId, ModelOp>> done_;
   std::uint64_t clock_ = 0;
   std::uint64_t deaths_ = 0;
   std::uint64_t starts_ = 0;
@@ -132,7 +136,7 @@ class StoreSim {
   std::uint64_t steps_ = 0;
   std::uint64_t trace_ = 0;
   bool fault_ = false;        // something of this step is to fail
-  bool flush_fault_ = false;  // a flush will fail that was not made yet, or has failed
+  bool flush_fault_ = false;  // a flush will fail, or has
   std::string failure_;
 };
 

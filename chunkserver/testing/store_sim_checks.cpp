@@ -34,11 +34,12 @@ std::optional<PieceSight> StoreSim::see(PieceId piece) {
 
 std::optional<Buffer> StoreSim::content_of(const store::DamagedBlock& damaged) const {
   const auto wound = wounds_.find(damaged.home);
-  if (wound == wounds_.end()) return std::nullopt;
-  if (crc32c(wound->second.content.span()) == damaged.crc) {
+  // In a damaged ring it may not be at home yet.
+  if (wound == wounds_.end() && !ring_wound_.has_value()) return std::nullopt;
+  if (wound != wounds_.end() && crc32c(wound->second.content.span()) == damaged.crc) {
     return Buffer::copy_of(wound->second.content.span());
   }
-  // Written after the wound, and the sector is bad still.
+  // Or it was written after the wound, and the sector is bad still.
   const auto written = contents_.find(damaged.crc);
   if (written == contents_.end()) return std::nullopt;
   return block_of(written->second);

@@ -54,6 +54,11 @@ void StoreSim::restart() {
   judge({}, Ending::kCrashed, true);
 }
 
+// A flush that was told to fail may come much later than that.
+bool StoreSim::is_late_fault(const Error& error) const {
+  return flush_fault_ && error.message().find("injected failure of a flush") != std::string::npos;
+}
+
 // Calls that come after a store was fenced are refused, all of them.
 void StoreSim::check_fenced() {
   const Code why = world_.store().failure()->code();
@@ -64,6 +69,7 @@ void StoreSim::check_fenced() {
         ModelCall(ModelSeal{UINT32_MAX, UINT32_MAX}),
         ModelCall(ModelPrepare{UINT32_MAX, {UINT32_MAX, 1}, 0, true, {{kAreaFirst, 1}}, {}, {}})}) {
     const CallAnswer answer = world_.loop().run(issue(&world_.store(), piece, &call, &broken));
+    if (!world_.power().up()) return;
     if (answer.code != why) {
       fail_with(fmt::format("a fenced store answers {}: {}", describe(call),
                             answer.code.has_value() ? answer.text : "done"));
@@ -82,7 +88,7 @@ void StoreSim::after_death(const History& history, bool excused) {
       excused = true;
       mend = true;
     }
-    if (std::exchange(flush_fault_, false)) excused = true;  // it struck only now
+    if (is_late_fault(why)) excused = true;
     if (!excused) {
       fail_with("fenced for nothing: " + why.to_string());
       return;
@@ -155,7 +161,7 @@ bool StoreSim::opens() {
   world_.power().end_now(Fate::kKilled, 0);
   world_.bury();
   if (ill) ++stats_.ill_starts;
-  if (ill || std::exchange(flush_fault_, false)) return false;  // it struck only now
+  if (ill || is_late_fault(opened.error())) return false;
   // A damaged ring in the data file is damage of that.
   const Code code = opened.error().code();
   if ((code == Code::kJournalFailed || code == Code::kCorrupt) && mend_ring()) {

@@ -31,7 +31,7 @@ Task<void> StoreSim::switch_ring(store::RingPlan plan) {
   const bool small = code == Code::kInvalidArgument && plan.bytes < settings_.ring_bytes_min;
   const bool refused = code == Code::kBusy || small || full;
   // A drive that fails under the new ring fences at the next use of it.
-  if (refused || dead() || fault_ || std::exchange(flush_fault_, false)) co_return;
+  if (refused || dead() || fault_ || is_late_fault(switched.error())) co_return;
   fail_with("a ring was not switched: " + switched.error().to_string());
 }
 

@@ -177,9 +177,9 @@ def c_while_there_is_something_to_commit(flags: Flags) -> None:
     cs, _ = stored.piece("data")
     with small_writes(stored.path):
         flags.wait_letters(cs, there="JC", absent="c")
-        check(cs.stat()["journal_backlog_bytes"] > 0, "nothing waits in the journal")
+        wait_until(lambda: cs.stat()["journal_backlog_bytes"] > 0, 20, "BACKLOG is shown")
     flags.wait_letters(cs, there="JCc")
-    check_equal(cs.stat()["journal_backlog_bytes"], 0, "what waits in the journal")
+    wait_until(lambda: cs.stat()["journal_backlog_bytes"] == 0, 20, "BACKLOG is 0 again")
 
 
 def neither_checksums_nor_journal(flags: Flags) -> None:

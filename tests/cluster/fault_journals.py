@@ -16,6 +16,7 @@ JOURNAL_MB = 32
 SLOW = "write-delay=5ms flush-delay=5ms serial=on bandwidth=80M"  # about a hard disk
 SPEEDUP_MIN = 2
 SECONDS = 3
+HEARTBEATS = 3  # seconds after which stat knows of everything
 FILE_BLOCKS = 2048
 
 
@@ -207,26 +208,25 @@ class SlowDrive:
         return sum(counts) / SECONDS
 
     def counters(self) -> tuple[int, int]:
-        """RMW and JRMW as stat -v shows them, when the heartbeats have brought what there is."""
-        def steady() -> tuple[int, int] | None:
-            one = self.flags.verbose(self.cs)
-            time.sleep(1.5)
-            two = self.flags.verbose(self.cs)
-            same = (one["RMW"], one["JRMW"]) == (two["RMW"], two["JRMW"])
-            return (int(two["RMW"]), int(two["JRMW"])) if same else None
-        rmw, jrmw = wait_until(steady, 30, "the counters stand still")
-        entry = self.cs.stat()
-        check_equal((entry["rmw"], entry["jrmw"]), (rmw, jrmw), "the counters of stat --json")
-        return rmw, jrmw
+        """RMW and JRMW; stat -v and stat --json agree."""
+        def agreed() -> tuple[int, int] | None:
+            shown = self.flags.verbose(self.cs)
+            entry = self.cs.stat()
+            same = (int(shown["RMW"]), int(shown["JRMW"])) == (entry["rmw"], entry["jrmw"])
+            return (entry["rmw"], entry["jrmw"]) if same else None
+        return wait_until(agreed, 20, "stat -v and stat --json say the same")
 
-    def counted(self, size: int, writes: int) -> tuple[int, int]:
-        """How much the two grow by so many writes of `size` bytes, 1 KiB off a block."""
-        path = self.file("counted")
-        before = self.counters()
+    def expect(self, before: tuple[int, int], rmw: int, jrmw: int, what: str) -> tuple[int, int]:
+        """Both as they must be then, when the heartbeats have told."""
+        wanted = (before[0] + rmw, before[1] + jrmw)
+        wait_until(lambda: self.counters() == wanted, 10,
+                   f"{what}: RMW, JRMW {wanted} after {before}")
+        return wanted
+
+    def unaligned(self, size: int, writes: int) -> None:
+        """1 KiB off a block."""
         for number in range(writes):
-            overwrite_durably(path, number * 32 * BLOCK + 1024, b"z" * size)
-        after = self.counters()
-        return after[0] - before[0], after[1] - before[1]
+            overwrite_durably(self.file("counted"), number * 32 * BLOCK + 1024, b"z" * size)
 
 
 def an_ssd_journal_speeds_a_slow_drive_up(slow: SlowDrive) -> None:
@@ -264,15 +264,21 @@ def what_the_journal_took_comes_home(slow: SlowDrive) -> None:
 def rmw_counters_tell_the_truth(slow: SlowDrive) -> None:
     """V7.7-2, exactly."""
     slow.configure("-a", slow.flags.local / "ssd-slow", "-s", JOURNAL_MB)
-    check_equal(slow.counted(1024, 40), (0, 40), "RMW, JRMW of small unaligned writes, journaled")
-    check_equal(slow.counted(4096, 10), (0, 10), "of whole blocks at no block's place")
-    check_equal(slow.counted(25 * BLOCK, 7), (7, 0), "of large unaligned ones: past the journal")
+    slow.file("counted")
+    now = slow.counters()
+    slow.unaligned(1024, 40)
+    now = slow.expect(now, 0, 40, "40 of 1 KiB, journaled")
+    slow.unaligned(4096, 10)
+    now = slow.expect(now, 0, 10, "10 blocks that lie on two")
+    slow.unaligned(25 * BLOCK, 7)
+    now = slow.expect(now, 7, 0, "7 that are too large for the journal")
     slow.configure("-d")
-    check_equal(slow.counted(1024, 40), (0, 40), "without a journal: may come to RMW")
-    before = slow.counters()
+    slow.unaligned(1024, 40)
+    now = slow.expect(now, 0, 40, "40 of 1 KiB without a journal, that may come to RMW")
     for number in range(20):
         overwrite_durably(slow.file("counted"), number * 8 * BLOCK, b"w" * 2 * BLOCK)
-    check_equal(slow.counters(), before, "aligned writes do not count")
+    time.sleep(HEARTBEATS)
+    check_equal(slow.counters(), now, "RMW, JRMW after whole blocks")
 
 
 JOURNALS = [S_when_the_journal_is_gone, S_when_its_header_is_damaged,

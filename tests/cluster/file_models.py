@@ -110,11 +110,13 @@ class MountGate:
 class Writer(threading.Thread):
     """One file at a time, of random life, below `root`; read by others at `other_root`."""
 
-    def __init__(self, root: Path, other_root: Path, name: str, seed: int, gate: MountGate):
+    def __init__(self, root: Path, other_root: Path, name: str, seed: int, gate: MountGate,
+                 leaving: float = 0.04):
         super().__init__(name=name, daemon=True)
         self.root = root
         self.other_root = other_root
         self.gate = gate
+        self.leaves = leaving  # how probably a file is deleted after a life
         self.random = random.Random(seed)
         self.lock = threading.Lock()  # of everything below; held during an operation
         self.model = FileModel()
@@ -159,7 +161,7 @@ class Writer(threading.Thread):
                 self.operation(file)
                 if self.stopping.is_set() or not self.gate.open.is_set():
                     break
-            if self.random.random() < 0.04:
+            if self.random.random() < self.leaves:
                 self.leaving = True
                 self.path.unlink()
                 self.begin_anew()

@@ -7,7 +7,6 @@ be in use."""
 
 import contextlib
 import faulthandler
-import itertools
 import json
 import os
 import queue
@@ -18,201 +17,25 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from cs_process import ChunkServer, add_chunk_server
 from file_models import Load, MountGate, Writer
 from harness import (FAILURES, Cluster, Results, Skip, arguments, check, check_equal, main,
                      processes, wait_until)
+from kill_lanes import Lane, Reading, Tally
 
 JOURNAL_MB = 32
 WRITERS_ONE_COPY = 9
 WRITERS_ENCODED = 4
-# How long a server may run until its fault point is passed. Else it is killed like that.
-PATIENCE = 2.5
-PATIENCE_SWITCH = 6
 READERS = 4
 BETWEEN_READS = 0.01
 READ_PATIENCE = 0.5
-INSPECT_EVERY = 5   # rounds of one server
 MOUNT_KILL_EVERY = 12  # rounds of all
 ALL_AT_ONCE_EVERY = 3  # of those
 SETTLE_SECONDS = 60
 HANG_SECONDS = 90  # of a round
-
-# Name -> passages before the kill, at most.
-BATCH = {"store.batch.begin": 30, "store.batch.flushed": 30, "store.batch.applied": 30}
-HOME = {"store.home.fetched": 2, "store.home.run": 10, "store.home.written": 2,
-        "store.checkpoint.flushed": 2}
-CHECKPOINT = {"store.checkpoint.begin": 2, "store.checkpoint.rows": 2,
-              "store.checkpoint.durable": 2, "store.checkpoint.released": 2}
-SWITCH = {"store.switch.made": 2, "store.switch.drained": 2, "store.superblock.begin": 2,
-          "store.switch.superblock": 2, "store.switch.rows": 2, "store.switch.resumed": 2,
-          "store.switch.done": 2}
-START = {"store.start.flushed": 1, "store.start.applied": 1, "store.start.rows": 1,
-         "store.start.durable": 1}
-DIRECT = {"store.direct.written": 8, "store.direct.flushed": 8}
 MAKE = ["store.make.rows", "store.make.ring", "store.superblock.begin", "store.make.superblock"]
-
-
-@dataclass
-class Plan:
-    """How one life of a server ends."""
-    point: str = ""       # "": at any moment
-    count: int = 1
-    gently: bool = False  # SIGTERM
-
-    @property
-    def fault(self) -> str:
-        return f"{self.point}:{self.count}" if self.point else ""
-
-    def __str__(self) -> str:
-        return self.fault or ("stop" if self.gently else "kill -9")
-
-
-@dataclass
-class Tally:
-    kills: dict[str, int] = field(default_factory=dict)
-    unreached: dict[str, int] = field(default_factory=dict)
-    inspected: int = 0
-    verified: int = 0  # bytes
-    reads: int = 0     # of files
-
-    def count(self, table: dict[str, int], name: str) -> None:
-        table[name] = table.get(name, 0) + 1
-
-
-class Reading:
-    """Readers, or nobody."""
-
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.readers = 0
-        self.closed = False
-
-    @contextlib.contextmanager
-    def reader(self):
-        with self.changed:
-            self.changed.wait_for(lambda: not self.closed)
-            self.readers += 1
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.readers -= 1
-                self.changed.notify_all()
-
-    @contextlib.contextmanager
-    def nobody(self):
-        with self.changed:
-            self.closed = True
-            self.changed.wait_for(lambda: self.readers == 0)
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.closed = False
-                self.changed.notify_all()
-
-
-class Lane:
-    """One chunk server and its rounds, in a thread of its own."""
-
-    def __init__(self, story: "Story", number: int, journals: list[dict]):
-        self.story = story
-        self.cs = ChunkServer(story.demo, number)
-        self.random = random.Random(1000 * number + story.seed)
-        self.journals = journals  # the requests that move its journal to and fro
-        self.rounds = 0
-        self.plans = self.endless_plans()
-        self.plan = Plan()
-
-    def points(self) -> dict[str, int]:
-        small = self.journals[0]["on"]
-        outside = bool(self.journals[0]["directory"])
-        return {**BATCH, **CHECKPOINT, **START, **SWITCH, **(HOME if small else {}),
-                **(DIRECT if outside else {})}
-
-    def endless_plans(self):
-        """Each point in turn, and between them kills at any moment and ends in order."""
-        order = list(self.points().items())
-        self.random.shuffle(order)
-        for turn in itertools.count():
-            for number, (point, most) in enumerate(order):
-                yield Plan(point, self.random.randint(1, most))
-                if number % 2 == turn % 2:
-                    yield Plan()
-                if number % 7 == 3:
-                    yield Plan(gently=True)
-
-    def start(self) -> None:
-        """Up to the next life that serves; fault points of the start kill before."""
-        self.plan = next(self.plans)
-        while self.plan.point in START:
-            self.cs.start(self.plan.fault)
-            serves = self.cs.wait_serving()
-            self.note(serves)
-            if serves:
-                self.cs.kill_and_wait()
-            self.plan = next(self.plans)
-        for _ in range(3):
-            self.cs.start(self.plan.fault)
-            if self.cs.wait_serving():
-                return
-            self.note(False)  # passed while it started
-            self.plan = Plan()
-        raise AssertionError(f"cs:{self.cs.number} dies again and again while it starts")
-
-    def note(self, unreached: bool) -> None:
-        tally = self.story.tally
-        tally.count(tally.unreached if unreached else tally.kills,
-                    self.plan.point or str(self.plan))
-
-    def one_round(self) -> str:
-        """It dies, is looked at and comes back."""
-        plan = self.plan
-        self.end_life()
-        self.rounds += 1
-        if self.rounds % INSPECT_EVERY == 0:
-            self.cs.check_repository()
-            self.story.tally.inspected += 1
-        self.start()
-        return str(plan)
-
-    def end_life(self) -> None:
-        plan = self.plan
-        if plan.gently:
-            time.sleep(self.random.random() * 0.5)
-            self.cs.stop()
-            self.note(False)
-            return
-        if not plan.point:
-            time.sleep(self.random.random() * 0.8)
-            self.cs.kill_and_wait()
-            self.note(False)
-            return
-        provoke = threading.Thread(target=self.provoke, args=(plan.point,), daemon=True)
-        provoke.start()
-        died = self.cs.wait_end(PATIENCE_SWITCH if plan.point in SWITCH else PATIENCE)
-        if not died:
-            self.cs.kill_and_wait()
-        self.note(not died)
-        provoke.join(30)
-
-    def provoke(self, point: str) -> None:
-        """Makes the server come to the point; its answer may never come."""
-        if point in BATCH or point in DIRECT:
-            return  # the load does
-        time.sleep(self.random.random() * 0.5)
-        if point not in SWITCH:
-            self.cs.try_ask(op="commit")
-            self.cs.try_ask(op="commit")
-            return
-        # Two of these at least are changes.
-        for request in (self.journals[1], self.journals[0], self.journals[1]):
-            if self.cs.try_ask(op="journal", **request) is None:
-                return
 
 
 class Story:
@@ -244,7 +67,7 @@ class Story:
         outside = [{"on": True, "directory": str(place), "mb": JOURNAL_MB} for place in ssd]
         none = [{"on": False, "directory": "", "mb": JOURNAL_MB},
                 {"on": False, "directory": "", "mb": JOURNAL_MB + 8}]
-        self.lanes = [Lane(self, number, journals)
+        self.lanes = [Lane(self.demo, number, journals, self.tally, self.seed)
                       for number, journals in ((1, inside), (2, outside), (3, none))]
         for lane in self.lanes:
             lane.cs.take_over()
@@ -323,7 +146,8 @@ class Story:
         writers = [Writer(self.mount / "copy", self.other / "copy", f"c{i}", self.seed + i,
                           self.gate) for i in range(WRITERS_ONE_COPY)]
         writers += [Writer(self.mount / "encoded", self.other / "encoded", f"e{i}",
-                           self.seed + 100 + i, self.gate) for i in range(WRITERS_ENCODED)]
+                           self.seed + 100 + i, self.gate, leaving=0.12)
+                    for i in range(WRITERS_ENCODED)]
         self.load = Load(writers)
         self.load.start()
 
@@ -441,6 +265,7 @@ class Story:
             self.tally.verified += sum(writer.verify() for writer in encoded)
             lane.cs.serve()
             self.demo.wait_cs("active", 3)
+        print(f"    {len(encoded)} encoded files decoded without each server in turn", flush=True)
 
     def is_whole(self, path: Path) -> bool:
         """No piece is missing by the map."""
@@ -513,7 +338,8 @@ class Story:
 
     def print_tally(self) -> None:
         kills = ", ".join(f"{name} {count}" for name, count in sorted(self.tally.kills.items()))
-        print(f"    {self.done} rounds; ends: {kills}", flush=True)
+        total = sum(self.tally.kills.values()) + sum(self.tally.unreached.values())
+        print(f"    {total} ends of a chunk server: {kills}", flush=True)
         if self.tally.unreached:
             print(f"    not passed in time: {self.tally.unreached}", flush=True)
         print(f"    {self.load.operations} operations, {self.load.syncs} fsyncs, "
