@@ -121,11 +121,11 @@ Payload& payload_in(Record& record) {
 // Without waiting for room: what others wait for may be this very fold.
 Task<Result<std::vector<Extent>>> PieceStore::allocate_now(std::uint64_t blocks) {
   CO_TRY_VOID(usable());
-  Result<std::vector<Extent>> allocated = try_allocate(blocks, 0);
+  Result<std::vector<Extent>> allocated = space_.allocate(blocks);
   if (!allocated.has_value()) {
     CO_TRY_VOID(co_await grow(blocks));
     CO_TRY_VOID(usable());
-    allocated = try_allocate(blocks, 0);
+    allocated = space_.allocate(blocks);
   }
   co_return allocated;
 }

@@ -252,10 +252,11 @@ class PieceStore {
   Status check_tombstone(const PrepareRequest& request) const;
   bool is_journaled(ByteCount body, bool deltas) const;
   void count_unaligned(const PrepareRequest& request, bool journaled);
-  // Homes for `blocks`, maybe after a while; `reserve` blocks are left for others. Error: kNoSpace.
-  Task<Result<std::vector<Extent>>> allocate(std::uint64_t blocks, std::uint64_t reserve);
+  // Homes for `blocks`, maybe after a while; reserve_blocks() are left for upkeep. Error: kNoSpace.
+  Task<Result<std::vector<Extent>>> allocate(std::uint64_t blocks);
   // At once or not at all.
-  Result<std::vector<Extent>> try_allocate(std::uint64_t blocks, std::uint64_t reserve);
+  Result<std::vector<Extent>> try_allocate(std::uint64_t blocks);
+  bool has_room(std::uint64_t blocks) const;
   // There may be room now: try again. Error: kNoSpace.
   Task<Status> make_room(std::uint64_t blocks);
   Task<Status> grow(std::uint64_t blocks);
@@ -302,6 +303,7 @@ class PieceStore {
   bool has_work() const;
   bool would_release() const;
   Duration commit_interval() const;
+  std::uint64_t worth_homing() const;
   bool wants_homing() const;
   bool wants_checkpoint() const;
   Duration upkeep_pause() const;

@@ -41,10 +41,20 @@ Duration PieceStore::commit_interval() const {
   return journal_->used_blocks() * 2 > journal_->blocks() ? kPressedCommit : kBusyCommit;
 }
 
+// So many homeless blocks are worth a step although none of them is old: the more company they
+// have, the more neighbours go home in one write, and the fewer flushes find their metadata dirty.
+std::uint64_t PieceStore::worth_homing() const {
+  const std::uint64_t used = journal_->used_blocks();
+  const std::uint64_t ring = journal_->blocks();
+  if (journal_->full() || switching_) return 1;
+  if (used * 4 <= ring) return kHomelessBlocksMax / 2;
+  const std::uint64_t most = used * 2 <= ring ? kHomeStepBlocks / 2 : kHomeStepBlocks / 8;
+  return std::clamp<std::uint64_t>(ring / 8, 1, most);
+}
+
 bool PieceStore::wants_homing() const {
   if (homes_.empty()) return false;
-  if (pressure_ || switching_ || journal_->used_blocks() * 4 > journal_->blocks()) return true;
-  if (homes_.homeless() > kHomelessBlocksMax / 2) return true;
+  if (homes_.homeless() >= worth_homing()) return true;
   const std::optional<std::uint64_t> oldest = homes_.oldest();
   if (!oldest.has_value() || batch_times_.empty()) return true;
   return runtime_.now() - batch_times_.front().second >= options_.home_delay;
@@ -238,7 +248,7 @@ Task<Result<RingPlace>> PieceStore::place_ring(RingPlan plan) {
   place.journal = plan.journal;
   if (place.external()) co_return place;
   for (int tries = 0; tries < 2; ++tries) {
-    CO_TRY(std::vector<Extent> extents, co_await allocate(place.blocks, reserve_blocks()));
+    CO_TRY(std::vector<Extent> extents, co_await allocate(place.blocks));
     if (extents.size() == 1) {
       place.first = extents[0].first;
       co_return place;

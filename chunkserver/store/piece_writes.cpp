@@ -141,21 +141,27 @@ std::uint64_t PieceStore::reserve_blocks() const {
   return std::min(kUpkeepReserveBlocks, limit_blocks() / 64);
 }
 
-Result<std::vector<Extent>> PieceStore::try_allocate(std::uint64_t blocks, std::uint64_t reserve) {
-  if (blocks != 0 && space_.free_blocks() < blocks + reserve) {
+// Asks the filesystem for its limit only when room is short: that is a system call.
+bool PieceStore::has_room(std::uint64_t blocks) const {
+  const std::uint64_t free = space_.free_blocks();
+  if (free >= blocks + kUpkeepReserveBlocks) return true;
+  return free >= blocks && free - blocks >= reserve_blocks();
+}
+
+Result<std::vector<Extent>> PieceStore::try_allocate(std::uint64_t blocks) {
+  if (blocks != 0 && !has_room(blocks)) {
     return fail(Code::kNoSpace, fmt::format("{} blocks are wanted, the store is full", blocks));
   }
   return space_.allocate(blocks);
 }
 
-Task<Result<std::vector<Extent>>> PieceStore::allocate(std::uint64_t blocks,
-                                                       std::uint64_t reserve) {
+Task<Result<std::vector<Extent>>> PieceStore::allocate(std::uint64_t blocks) {
   const Instant until = runtime_.after(kRoomWait);
   for (;;) {
     CO_TRY_VOID(usable());
-    Result<std::vector<Extent>> allocated = try_allocate(blocks, reserve);
+    Result<std::vector<Extent>> allocated = try_allocate(blocks);
     if (allocated.has_value() || runtime_.now() >= until) co_return allocated;
-    CO_TRY_VOID(co_await make_room(blocks + reserve));
+    CO_TRY_VOID(co_await make_room(blocks + reserve_blocks()));
   }
 }
 
@@ -270,9 +276,9 @@ Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
   }
   const bool journaled = is_journaled(body.size(), !request.deltas.empty());
   const bool own_flush = blocks != 0 && !journaled && !ring_->shares_data_device();
-  Result<std::vector<Extent>> extents = try_allocate(blocks, reserve_blocks());
+  Result<std::vector<Extent>> extents = try_allocate(blocks);
   if (!extents.has_value() || own_flush) {
-    if (!extents.has_value()) extents = co_await allocate(blocks, reserve_blocks());
+    if (!extents.has_value()) extents = co_await allocate(blocks);
     if (!extents.has_value()) co_return fail(extents.error());
     // A failure in here fences: nothing is given back any more.
     if (own_flush) {

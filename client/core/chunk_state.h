@@ -51,6 +51,7 @@ struct ChunkState {
   Instant last_op;
   Instant
       hopeless_until;   // too few pieces answered for a whole read's time: do not wait again before
+  Instant ask_again;    // one of the addresses cannot be reached: the master is not asked before
   runtime::Mutex lock;  // OpenChunk, DropPieces: one at a time
 
   OpSeq settled_below() const { return undecided.empty() ? next_seq : *undecided.begin(); }

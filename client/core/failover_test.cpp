@@ -173,6 +173,72 @@ TEST_F(FailoverTest, PinsAgreeWithOpenFilesWhateverAnswersGetLost) {
   cluster_.unmount(std::move(mount));
 }
 
+// A chunk server that comes back on another port is found there, whether or not its piece may be
+// dropped.
+TEST(MovedChunkServerTest, TheOnlyCopyIsWrittenAndReadAtItsNewAddress) {
+  FakeCluster cluster({.data = 1, .parity = 0, .min = 1}, 12);
+  auto mount = cluster.mount();
+  const InodeId inode = cluster.create(*mount, "f");
+  ASSERT_TRUE(cluster.run(mount->write(inode, FileOffset(0), filled(9'000, 1), false)).has_value());
+  ASSERT_TRUE(cluster.run(mount->fsync(inode)).has_value());
+  cluster.cs[0]->kill();
+  ASSERT_TRUE(cluster.run(mount->write(inode, FileOffset(0), filled(5'000, 2), false)).has_value());
+  std::optional<Status> synced;
+  cluster.start(mount->fsync(inode), &synced);
+  cluster.world.run_for(20s);
+  EXPECT_FALSE(synced.has_value()) << "nobody has the bytes";
+  cluster.revive_at(0, {"10.0.1.1", 4000});
+  ASSERT_TRUE(cluster.world.run_until([&] { return synced.has_value(); }, 5s));
+  EXPECT_TRUE(synced->has_value()) << synced->error().to_string();
+  mount->release(inode, OpenMode::kWrite);
+  auto other = cluster.mount();
+  const auto before = cluster.run(other->read(inode, FileOffset(0), 100));
+  ASSERT_TRUE(before.has_value());
+  EXPECT_EQ(joined(*before), filled(100, 2));
+  cluster.cs[0]->kill();
+  cluster.revive_at(0, {"10.0.1.1", 4001});
+  const auto after = cluster.run(other->read(inode, FileOffset(5'000), 4'000), 5s);
+  ASSERT_TRUE(after.has_value()) << after.error().to_string();
+  EXPECT_EQ(joined(*after), filled(4'000, 1));
+  cluster.unmount(std::move(mount));
+  cluster.unmount(std::move(other));
+}
+
+TEST(MovedChunkServerTest, NoPieceIsDroppedAndReadersDoNotGoRoundItForEver) {
+  FakeCluster cluster(kTwoOne, 13);
+  auto mount = cluster.mount([](Options& options) { options.cache_bytes = 1_MiB; });
+  const InodeId inode = cluster.create(*mount, "f");
+  constexpr std::size_t kBytes = 300'000;
+  ASSERT_TRUE(
+      cluster.run(mount->write(inode, FileOffset(0), filled(kBytes, 1), false)).has_value());
+  ASSERT_TRUE(cluster.run(mount->fsync(inode)).has_value());
+  for (std::size_t i = 0; i < cluster.cs.size(); ++i) {
+    cluster.cs[i]->kill();
+    cluster.revive_at(i, {"10.0.1." + std::to_string(i + 1), 4000});
+    ASSERT_TRUE(
+        cluster.run(mount->write(inode, FileOffset(0), filled(kBytes, 2), false)).has_value());
+    ASSERT_TRUE(cluster.run(mount->fsync(inode)).has_value());
+  }
+  for (const auto& [index, chunk] : cluster.master->nodes.at(inode.raw()).chunks) {
+    EXPECT_EQ(chunk.version(), 1U) << "a piece was dropped";
+  }
+  mount->release(inode, OpenMode::kWrite);
+  auto reader = cluster.mount();
+  ASSERT_TRUE(cluster.run(reader->read(inode, FileOffset(0), 100)).has_value());
+  testing::FakeCs& holder = *cluster.cs[1];  // of data piece 0
+  holder.kill();
+  cluster.revive_at(1, {"10.0.1.2", 4001});
+  const std::uint64_t before = holder.reads;
+  for (std::uint64_t at = 0; at < kBytes; at += 20'000) {
+    const auto got = cluster.run(reader->read(inode, FileOffset(at), 20'000));
+    ASSERT_TRUE(got.has_value()) << got.error().to_string();
+    EXPECT_EQ(joined(*got), filled(20'000, 2));
+  }
+  EXPECT_GT(holder.reads, before + 3);
+  cluster.unmount(std::move(mount));
+  cluster.unmount(std::move(reader));
+}
+
 // The next master grants nothing exclusive before every mount told what it holds.
 TEST_F(FailoverTest, AnIdleMountDoesNotHoldUpTheOthers) {
   auto active = cluster_.mount();

@@ -21,6 +21,7 @@ constexpr Duration kRetryMost = 1s;
 // a chunk server that came back to be found.
 constexpr Duration kHopelessWait = 3s;
 constexpr Duration kHopelessFor = 10s;
+constexpr Duration kAskAgain = 5s;  // for the address of a chunk server that cannot be reached
 constexpr std::uint64_t kSpanBlocksMax = limits::kReadBytesMax / kBlockBytes;
 
 unsigned count_of(PieceMask mask) { return static_cast<unsigned>(std::popcount(mask)); }
@@ -152,6 +153,7 @@ Task<void> Reader::read_span(InodePtr inode, Span span, StripeLock lock, Deadlin
   const bool hopeless = runtime_.now() < span.chunk->hopeless_until;
   const Deadline limit = hopeless ? std::min(deadline, runtime_.after(kHopelessWait)) : deadline;
   for (;;) {
+    co_await look_for_moved(inode, span.chunk, deadline);
     *result = co_await try_span(inode, span, lock, deadline);
     if (result->has_value()) {
       span.chunk->hopeless_until = Instant();
@@ -171,6 +173,20 @@ Task<void> Reader::read_span(InodePtr inode, Span span, StripeLock lock, Deadlin
     const Status refreshed = co_await map_.refresh(inode, span.chunk, deadline);
     ignore(refreshed, "the old map may still do");
   }
+}
+
+Task<void> Reader::look_for_moved(InodePtr inode, ChunkPtr chunk, Deadline deadline) {
+  const std::shared_ptr<const ChunkView> view = chunk->view;
+  if (view == nullptr || runtime_.now() < chunk->ask_again) co_return;
+  bool down = false;
+  for (unsigned i = 0; i < view->pieces.size(); ++i) {
+    const bool current = (view->current & piece_bit(i)) != 0;
+    down = down || (current && links_.down_for(view->pieces[i].address) != Duration());
+  }
+  if (!down) co_return;
+  chunk->ask_again = runtime_.after(kAskAgain);
+  const Status refreshed = co_await map_.refresh(inode, chunk, deadline);
+  ignore(refreshed, "the old map may still do");
 }
 
 Task<Reader::PartsResult> Reader::try_span(InodePtr inode, Span span, StripeLock lock,

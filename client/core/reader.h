@@ -42,6 +42,9 @@ class Reader {
 
   Task<void> read_span(InodePtr inode, Span span, StripeLock lock, Deadline deadline,
                        PartsResult* result);
+  // A chunk server that cannot be reached may serve at another address by now. Asks the master for
+  // it at once, and then now and then.
+  Task<void> look_for_moved(InodePtr inode, ChunkPtr chunk, Deadline deadline);
   // One attempt: the piece itself, else the others.
   Task<PartsResult> try_span(InodePtr inode, Span span, StripeLock lock, Deadline deadline);
   Task<PartsResult> rebuild(InodePtr inode, Span span, PieceMask broken, Deadline deadline);

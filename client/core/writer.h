@@ -73,6 +73,10 @@ class Writer {
   PieceMask guess_touch(const Inode& inode) const;
   bool waits_for(const Error& error) const;
   Task<void> pause(Backoff* backoff);
+  // A piece that did not take a write because its chunk server could not be reached at the address
+  // of `sent_to` is elsewhere by now. Asks the master.
+  Task<bool> has_moved(InodePtr inode, ChunkPtr chunk, std::shared_ptr<const ChunkView> sent_to,
+                       PieceMask failed);
   Task<Status> drop_failed(InodePtr inode, ChunkPtr chunk, ChunkVersion version, PieceMask failed);
 
   runtime::Runtime& runtime_;

@@ -127,6 +127,25 @@ Task<Writer::Outcome> Writer::send_all(InodePtr inode, ChunkPtr chunk, OpPtr op,
   co_return outcome;
 }
 
+Task<bool> Writer::has_moved(InodePtr inode, ChunkPtr chunk,
+                             std::shared_ptr<const ChunkView> sent_to, PieceMask failed) {
+  PieceMask unreached = 0;
+  for (unsigned i = 0; i < sent_to->pieces.size(); ++i) {
+    if ((failed & piece_bit(i)) == 0) continue;
+    if (links_.down_for(sent_to->pieces[i].address) != Duration()) unreached |= piece_bit(i);
+  }
+  if (unreached == 0) co_return false;
+  const Deadline deadline = runtime_.after(kMetaTimeout);
+  const Status refreshed = co_await map_.refresh(inode, chunk, deadline);
+  if (!refreshed.has_value()) co_return false;
+  for (unsigned i = 0; i < sent_to->pieces.size(); ++i) {
+    const std::string& now = chunk->view->pieces[i].address;
+    const bool elsewhere = !now.empty() && now != sent_to->pieces[i].address;
+    if ((unreached & piece_bit(i)) != 0 && elsewhere) co_return true;
+  }
+  co_return false;
+}
+
 Task<Status> Writer::drop_failed(InodePtr inode, ChunkPtr chunk, ChunkVersion version,
                                  PieceMask failed) {
   const Deadline deadline = runtime_.after(kMetaTimeout);
@@ -148,7 +167,8 @@ Task<Status> Writer::commit(InodePtr inode, ChunkPtr chunk, OpPtr op) {
     // What the map has dropped needs nothing any more.
     pending &= chunk->view->current;
     if (pending == 0) break;
-    const ChunkVersion version = chunk->view->version;
+    const std::shared_ptr<const ChunkView> sent_to = chunk->view;
+    const ChunkVersion version = sent_to->version;
     Outcome outcome;
     {
       const runtime::Semaphore::Permit permit =
@@ -162,6 +182,9 @@ Task<Status> Writer::commit(InodePtr inode, ChunkPtr chunk, OpPtr op) {
     if (pending == 0) break;
     Status step;
     if (outcome.failed != 0) {
+      const bool moved = co_await has_moved(inode, chunk, sent_to, outcome.failed);
+      if (inode->serial != serial) co_return lost();
+      if (moved) continue;
       step = co_await drop_failed(inode, chunk, version, outcome.failed);
       if (inode->serial != serial) co_return lost();
       if (step.has_value() && outcome.no_space == 0) continue;

@@ -53,6 +53,11 @@ void FakeCluster::unmount(std::unique_ptr<FileSystem> file_system) {
   EXPECT_TRUE(stopped.has_value()) << stopped.error().to_string();
 }
 
+void FakeCluster::revive_at(std::size_t index, net::Address at) {
+  cs[index]->revive_at(at);
+  master->cs_moved(index, at);
+}
+
 InodeId FakeCluster::create(FileSystem& file_system, const std::string& name) {
   pb::MakeNode make;
   make.set_parent(1);

@@ -47,6 +47,7 @@ class FakeServer {
   virtual Task<Result<net::Payload>> serve(std::uint64_t connection, std::uint16_t op,
                                            net::Payload request) = 0;
   void listen();
+  void set_address(net::Address at) { address_ = std::move(at); }
   ChannelPtr channel(std::uint64_t connection) const;
 
   runtime::Runtime& runtime_;
@@ -78,12 +79,14 @@ class FakeCs final : public FakeServer {
   bool full = false;
   Duration delay{};             // before each answer
   std::uint64_t rot_reads = 0;  // so many answers carry a flipped bit
+  std::uint64_t reads = 0;
   std::uint64_t prepares = 0;
   std::uint64_t unaligned = 0;  // of them
   std::uint64_t repeated = 0;
   std::uint64_t settles = 0;
   void kill();
   void revive();
+  void revive_at(net::Address at);
 
  private:
   Task<Result<net::Payload>> serve(std::uint64_t connection, std::uint16_t op,
@@ -160,6 +163,8 @@ class FakeMaster final : public FakeServer {
   Shape shape;                   // of all files
   bool below_minimum = false;    // refuse every DropPieces
   void end_session(std::uint64_t session);
+  // A chunk server registered from there.
+  void cs_moved(std::size_t index, const net::Address& to);
   std::vector<std::uint64_t> sessions() const;
 
  private:
@@ -221,6 +226,8 @@ class FakeCluster {
   void start(Task<T> task, std::optional<T>* into) {
     tasks_.spawn(keep(std::move(task), into));
   }
+  // A dead chunk server comes back somewhere else.
+  void revive_at(std::size_t index, net::Address at);
   // Every row of every chunk whose pieces are all current: parity is that of the data.
   void check_parity() const;
   InodeId create(FileSystem& file_system, const std::string& name);

@@ -60,6 +60,11 @@ void FakeCs::revive() {
   listen();
 }
 
+void FakeCs::revive_at(net::Address at) {
+  set_address(std::move(at));
+  revive();
+}
+
 Task<Result<net::Payload>> FakeCs::serve(std::uint64_t /*connection*/, std::uint16_t op,
                                          net::Payload request) {
   if (delay != Duration()) co_await runtime::sleep_for(runtime_, delay);
@@ -67,6 +72,7 @@ Task<Result<net::Payload>> FakeCs::serve(std::uint64_t /*connection*/, std::uint
   if (op == pb::OP_READ) {
     pb::Read ask;
     CHECK(ask.ParseFromString(request.meta));
+    ++reads;
     co_return read(ask);
   }
   if (op == pb::OP_PREPARE) {

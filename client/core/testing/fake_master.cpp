@@ -305,6 +305,17 @@ Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request)
   return reply;
 }
 
+void FakeMaster::cs_moved(std::size_t index, const net::Address& to) {
+  chunk_servers_.at(index) = to;
+  for (auto& [id, node] : nodes) {
+    for (auto& [at, chunk] : node.chunks) {
+      for (pb::Piece& piece : *chunk.mutable_pieces()) {
+        if (piece.cs_id() == 1025 + index) piece.set_address(to.to_string());
+      }
+    }
+  }
+}
+
 Result<pb::ClientReply> FakeMaster::drop_pieces(const pb::ClientRequest& request) {
   const pb::DropPieces& drop = request.drop_pieces();
   Node& node = nodes.at(drop.inode());
