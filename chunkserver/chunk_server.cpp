@@ -3,7 +3,7 @@
 namespace cairn::chunkserver {
 
 pb::RegisterCsRequest registration_of(const cairn::cluster::CsRepository& repository,
-                                      const std::string& version) {
+                                      const std::string& directory, const std::string& version) {
   pb::RegisterCsRequest request;
   request.set_cluster_id(repository.cluster_id.raw());
   request.set_cs_id(repository.cs_id.raw());
@@ -12,6 +12,7 @@ pb::RegisterCsRequest registration_of(const cairn::cluster::CsRepository& reposi
   request.set_host(repository.host);
   request.set_tier(repository.tier);
   request.set_version(version);
+  request.set_repository(directory);
   return request;
 }
 
@@ -42,8 +43,20 @@ void ChunkServer::start_care() {
   heal.repo_uuid = options_.repository.repo_uuid;
   healer_ = std::make_unique<care::Healer>(runtime_, network_, options_.credentials, mds_,
                                            *care_door_, log_, heal);
+  checks_ = std::make_unique<care::BlockChecks>(runtime_, *care_door_, log_);
+  repairer_ = std::make_unique<care::RepairWorker>(runtime_, network_, options_.credentials,
+                                                   *store_, log_, options_.repository.cs_id.raw());
   scrubber_->start();
   healer_->start();
+}
+
+data::ServiceHooks ChunkServer::hooks() {
+  data::ServiceHooks hooks;
+  hooks.repair = [this](pb::Repair request) { return repairer_->repair(std::move(request)); };
+  hooks.check = [this](PieceId piece, std::vector<store::BlockRange> ranges) {
+    checks_->add(piece, ranges);
+  };
+  return hooks;
 }
 
 Status ChunkServer::listen() {
@@ -65,7 +78,7 @@ Task<Status> ChunkServer::start() {
   store::StoreOptions store_options = options_.store;
   CO_TRY(store_, co_await store::PieceStore::open(&runtime_, &device_, &kv_, &log_,
                                                   std::move(store_options)));
-  service_ = std::make_unique<data::DataService>(*store_);
+  service_ = std::make_unique<data::DataService>(*store_, hooks());
   start_care();
   server_ =
       std::make_unique<data::DataServer>(runtime_, network_, options_.credentials, *service_, log_);
@@ -77,7 +90,8 @@ Task<Status> ChunkServer::start() {
                                                        .scrubber = *scrubber_,
                                                        .ring_errors = options_.ring_errors,
                                                        .checks = options_.store.verify_on_read});
-  pb::RegisterCsRequest identity = registration_of(options_.repository, options_.version);
+  pb::RegisterCsRequest identity =
+      registration_of(options_.repository, options_.directory, options_.version);
   identity.set_address(address_.to_string());
   identity.set_engine(device_.engine());
   keeper_ = std::make_unique<cluster::Keeper>(runtime_, mds_, std::move(identity), *duties_, log_,
@@ -88,7 +102,11 @@ Task<Status> ChunkServer::start() {
 
 Task<Status> ChunkServer::stop() {
   if (keeper_ != nullptr) co_await keeper_->stop();
+  // Whoever asked for a repair would hold up the end of its connection.
+  if (repairer_ != nullptr) repairer_->interrupt();
   if (server_ != nullptr) co_await server_->stop();
+  if (repairer_ != nullptr) co_await repairer_->stop();
+  if (checks_ != nullptr) co_await checks_->stop();
   if (healer_ != nullptr) co_await healer_->stop();
   if (scrubber_ != nullptr) co_await scrubber_->stop();
   if (store_ == nullptr) co_return Status();

@@ -1,5 +1,5 @@
-// ChunkServer: one repository at work: store, data plane, keeper, scrub and healing. The same
-// object in cairn-csd and in the simulator; main.cpp and the simulator only choose runtime,
+// ChunkServer: one repository at work: store, data plane, keeper, scrub, healing and repair. The
+// same object in cairn-csd and in the simulator; main.cpp and the simulator only choose runtime,
 // network, device and Kv.
 //
 // Owns:     the device and everything above it. The Kv, the network, the caller and the log outlive
@@ -13,7 +13,9 @@
 #include <optional>
 #include <string>
 
+#include "chunkserver/care/block_checks.h"
 #include "chunkserver/care/healer.h"
+#include "chunkserver/care/repair_worker.h"
 #include "chunkserver/care/scrubber.h"
 #include "chunkserver/cluster/keeper.h"
 #include "chunkserver/data/data_server.h"
@@ -26,12 +28,13 @@
 
 namespace cairn::chunkserver {
 
-// What RegisterCs says of a repository, wherever that serves.
+// What RegisterCs says of a repository in that directory, wherever that serves.
 pb::RegisterCsRequest registration_of(const cairn::cluster::CsRepository& repository,
-                                      const std::string& version);
+                                      const std::string& directory, const std::string& version);
 
 struct ChunkServerOptions {
   cairn::cluster::CsRepository repository;
+  std::string directory;  // of it, for people
   net::Credentials credentials;
   std::string version;
   store::StoreOptions store;  // see store_options_of()
@@ -71,6 +74,7 @@ class ChunkServer {
 
  private:
   void start_care();
+  data::ServiceHooks hooks();
   Status listen();
 
   runtime::Runtime& runtime_;
@@ -85,6 +89,8 @@ class ChunkServer {
   std::unique_ptr<care::PieceStoreDoor> care_door_;
   std::unique_ptr<care::Scrubber> scrubber_;
   std::unique_ptr<care::Healer> healer_;
+  std::unique_ptr<care::BlockChecks> checks_;
+  std::unique_ptr<care::RepairWorker> repairer_;
   std::unique_ptr<data::DataService> service_;
   std::unique_ptr<data::DataServer> server_;
   std::unique_ptr<StoreDuties> duties_;

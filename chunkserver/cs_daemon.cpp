@@ -113,17 +113,52 @@ Task<Status> CsDaemon::live() {
     Status opened = move_in();
     if (opened.has_value()) opened = co_await open();
     if (!opened.has_value() && ends_with(opened.error())) co_return opened;
-    std::optional<cluster::Failure> failure;
-    if (!opened.has_value()) failure = health::failure_of(opened.error());
-    co_await set_sick(failure);
-    if (opened.has_value()) {
-      log_.info("chunk server ready: {} at {}, engine {}", place_.directory,
-                server_->address().to_string(), server_->engine());
+    co_await settle(opened);
+    options_.on_ready(failure_.has_value() ? failure_->text : std::string());
+    while (!opened.has_value()) {
+      const bool there = co_await wait_for_journal();
+      if (!there) break;
+      co_await move_out();
+      opened = co_await open();
+      co_await settle(opened);
     }
-    options_.on_ready(failure.has_value() ? failure->text : std::string());
   }
   co_await attend();
   co_return Status();
+}
+
+Task<void> CsDaemon::settle(Status opened) {
+  std::optional<cluster::Failure> failure;
+  if (!opened.has_value()) failure = health::failure_of(opened.error());
+  co_await set_sick(failure);
+  if (!opened.has_value()) co_return;
+  log_.info("chunk server ready: {} at {}, engine {}", place_.directory,
+            server_->address().to_string(), server_->engine());
+}
+
+// Its SSD may be mounted later than we are started. One that is there and cannot be read stays so.
+Task<bool> CsDaemon::wait_for_journal() {
+  if (premises_ == nullptr || premises_->rings().absent().empty()) co_return false;
+  for (;;) {
+    const bool stopped = co_await stopped_within(kLookAgain);
+    if (stopped) co_return false;
+    const Status there = co_await premises_->look_for_journal();
+    if (stopping_) co_return false;
+    if (!there.has_value()) continue;
+    log_.info("the journal at {} is there now", premises_->rings().absent());
+    co_return true;
+  }
+}
+
+Task<void> CsDaemon::move_out() {
+  if (server_ != nullptr) {
+    const Status stopped = co_await server_->stop();
+    ignore(stopped, "its store is not open");
+  }
+  co_await watch_->stop();
+  server_.reset();
+  watch_.reset();
+  premises_.reset();
 }
 
 // The disk may be mounted later than we are started.
@@ -169,6 +204,7 @@ bool CsDaemon::ends_with(const Error& error) const {
 ChunkServerOptions CsDaemon::server_options() {
   ChunkServerOptions options;
   options.repository = *place_.repository;
+  options.directory = place_.identity.repository();
   options.credentials = options_.credentials;
   options.version = options_.version;
   options.on_mds_members = options_.on_mds_members;

@@ -4,7 +4,8 @@
 //
 // Promises: ends by itself only for what the person who starts it must set right (another process
 //           has the repository, a taken port, a store that was never made and cannot be). Writes
-//           nothing below a repository that is not there; serves by itself when that appears. A
+//           nothing below a repository that is not there; serves by itself when that appears, and
+//           when the drive of a journal appears that was not there at the start. A
 //           drive that hangs fences the store after hang_limit, and holds up neither heartbeats nor
 //           control door nor the end.
 // Requires: the runtime's loop; run() ended before it dies; everything it is given outlives it.
@@ -63,6 +64,12 @@ class CsDaemon final : public control::House {
   Task<Status> live();
   Status move_in();
   Task<Status> open();
+  // Sick or well, as it was opened.
+  Task<void> settle(Status opened);
+  // False: it is not that the journal's drive was missing, or stop() was asked for.
+  Task<bool> wait_for_journal();
+  // As before open().
+  Task<void> move_out();
   bool ends_with(const Error& error) const;
   ChunkServerOptions server_options();
   void watch_drives();

@@ -67,6 +67,7 @@ TEST_F(DaemonTest, AtHomeItIsWhatItsRepositorySays) {
   EXPECT_EQ(place->repository, a_cs());
   EXPECT_EQ(place->identity.repo_uuid(), 99U);
   EXPECT_EQ(place->identity.version(), "v1");
+  EXPECT_EQ(place->identity.repository(), repository_);
   EXPECT_EQ(default_log(*place), repository_ + "/logs/log");
 }
 
@@ -93,6 +94,7 @@ TEST_F(DaemonTest, KnownDirectoryThatIsNotThereIsFlagR) {
     EXPECT_EQ(place->identity.host_id(), 3U);
     EXPECT_EQ(place->identity.tier(), 1U);
     EXPECT_TRUE(place->identity.address().empty());
+    EXPECT_EQ(place->identity.repository(), repository_);
     EXPECT_EQ(default_log(*place), root_ + "/etc/logs/csd-1025.log");
     EXPECT_EQ(look_again(*place, "v1").error().code(), Code::kNotFound);
   }

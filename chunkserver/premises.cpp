@@ -105,6 +105,13 @@ Task<Status> Premises::open() {
   co_return co_await off_the_loop(std::move(open_index));
 }
 
+Task<Status> Premises::look_for_journal() {
+  io::Offload::Job look = [this, directory = rings_.absent()]() -> Status {
+    return rings_.look_again(directory);
+  };
+  co_return co_await off_the_loop(std::move(look));
+}
+
 store::Offload Premises::offload_hook() {
   return [this](std::move_only_function<Status()> job) { return offload_.run(std::move(job)); };
 }

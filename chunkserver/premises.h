@@ -33,6 +33,8 @@ class Premises {
   static Status mark_made(const std::string& directory);
 
   Task<Status> open();
+  // After an open() or a start of the store that missed the journal: it is there now. Off the loop.
+  Task<Status> look_for_journal();
   // Requires: open.
   std::unique_ptr<io::BlockDevice> take_device() { return std::move(device_); }
   kv::Kv& index() { return *index_; }

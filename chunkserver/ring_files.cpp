@@ -89,17 +89,28 @@ store::RemoveRing RingFiles::remove_hook() {
   return [this](const std::string& directory) { return remove(directory); };
 }
 
-Result<std::unique_ptr<io::BlockDevice>> RingFiles::open(const std::string& directory,
-                                                         bool create) {
+Status RingFiles::check_owner(const std::string& directory) const {
   const Result<std::optional<fs::JournalOwner>> found = fs::journal_owner(directory);
   if (!found.has_value()) return journal_failed(found.error());
   if (!found->has_value()) {
     return fail(Code::kJournalFailed, "the journal is not at " + directory + ": there is no " +
                                           fs::kJournalOwnerFile + " (is its drive mounted?)");
   }
-  if ((*found)->repo_uuid != owner_.repo_uuid) {
-    return fail(Code::kJournalFailed, directory + " holds the journal of " + describe(**found));
-  }
+  if ((*found)->repo_uuid == owner_.repo_uuid) return {};
+  return fail(Code::kJournalFailed, directory + " holds the journal of " + describe(**found));
+}
+
+Status RingFiles::look_again(const std::string& directory) const {
+  TRY_VOID(check_owner(directory));
+  const std::string path = directory + "/" + fs::kJournalFile;
+  if (::access(path.c_str(), F_OK) == 0) return {};
+  return journal_failed(fs::system_error(errno, "look at", path));
+}
+
+Result<std::unique_ptr<io::BlockDevice>> RingFiles::open(const std::string& directory,
+                                                         bool create) {
+  absent_ = directory;
+  TRY_VOID(check_owner(directory));
   const std::string lock_path = directory + "/" + fs::kJournalOwnerFile;
   const int lock = ::open(lock_path.c_str(), O_RDONLY | O_CLOEXEC);
   if (lock < 0) return journal_failed(fs::system_error(errno, "open", lock_path));
@@ -111,6 +122,7 @@ Result<std::unique_ptr<io::BlockDevice>> RingFiles::open(const std::string& dire
   const std::string path = directory + "/" + fs::kJournalFile;
   Result<std::unique_ptr<io::BlockDevice>> file =
       io::open_device(runtime_, path, {.create = create, .allow_uring = true});
+  if (file.has_value() || file.error().code() != Code::kNotFound) absent_.clear();
   if (!file.has_value()) {
     ::close(lock);
     return fail(Code::kJournalFailed, "the journal: " + file.error().message());

@@ -36,6 +36,11 @@ class RingFiles {
   Status take(const std::string& directory, ByteCount bytes) const;
   Status release(const std::string& directory) const;
 
+  // The directory whose journal was not there when it was to be opened last. Empty: none.
+  const std::string& absent() const { return absent_; }
+  // Is it there now? kJournalFailed: no. Touches the drive, changes nothing: for any thread.
+  Status look_again(const std::string& directory) const;
+
   // Of all that are open: age of the oldest request, failures since the start.
   Duration oldest_request() const;
   std::uint64_t io_errors() const;
@@ -46,6 +51,8 @@ class RingFiles {
  private:
   class Device;
   Result<std::unique_ptr<io::BlockDevice>> open(const std::string& directory, bool create);
+  // The directory is that of this repository's journal.
+  Status check_owner(const std::string& directory) const;
   Status remove(const std::string& directory) const;
 
   runtime::AsioRuntime& runtime_;
@@ -53,6 +60,7 @@ class RingFiles {
   bool allow_faults_;
   io::FaultPlan plan_;
   std::vector<Device*> open_;
+  std::string absent_;
   std::uint64_t past_errors_ = 0;  // of devices that are closed
 };
 

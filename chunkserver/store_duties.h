@@ -27,7 +27,11 @@ class StoreDuties final : public cluster::Duties {
 
   pb::CsStatistics statistics() override;
   std::optional<cluster::Failure> failure() const override;
-  Task<Status> remove(PieceId piece) override { return parts_.store.remove(piece); }
+  Task<Status> remove(PieceId piece, std::optional<ChunkVersion> most) override {
+    // Its chunk is gone: a PREPARE that was on its way must not make it anew.
+    if (!most.has_value()) parts_.store.bury(piece, ChunkVersion(UINT64_MAX));
+    return parts_.store.remove(piece, most);
+  }
   void set_verify_rate(std::uint32_t pieces) override { parts_.scrubber.set_rate(pieces); }
   void take_scrub_tasks(const std::vector<pb::ScrubTask>& tasks) override {
     parts_.scrubber.take_tasks(tasks);

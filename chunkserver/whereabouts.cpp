@@ -22,6 +22,13 @@ std::string this_host() {
   return name.data();
 }
 
+// As the cluster shows it: of this host, not of where the daemon was started.
+std::string full_path(const std::string& directory) {
+  std::error_code error;
+  const std::filesystem::path full = std::filesystem::absolute(directory, error);
+  return error ? directory : full.lexically_normal().string();
+}
+
 // Its cs.conf cannot be read; `why` says how that failed.
 Result<Whereabouts> from_memory(const std::string& directory, const Error& why,
                                 const std::string& version) {
@@ -44,6 +51,7 @@ Result<Whereabouts> from_memory(const std::string& directory, const Error& why,
   place.identity.set_host(this_host());
   place.identity.set_tier(registration.tier);
   place.identity.set_version(version);
+  place.identity.set_repository(full_path(directory));
   const bool absent = why.code() == Code::kNotFound || why.code() == Code::kNotDirectory;
   place.failure = absent
                       ? cluster::Failure{.text = "the repository " + directory +
@@ -72,7 +80,7 @@ Result<Whereabouts> look_around(const std::string& directory, const std::string&
   Whereabouts place;
   place.directory = directory;
   place.cluster = repository->cluster;
-  place.identity = registration_of(*repository, version);
+  place.identity = registration_of(*repository, full_path(directory), version);
   place.repository = std::move(*repository);
   if (is_read_only(directory)) {
     place.failure = cluster::Failure{

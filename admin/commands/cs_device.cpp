@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "admin/drive/alignment.h"
 #include "admin/drive/file_descriptor.h"
 #include "common/base/buffer.h"
 #include "common/base/units.h"
@@ -84,6 +85,13 @@ Result<RawDevice> check_raw_device(const std::string& path) {
   TRY_VOID(check_blank(file.get(), device));
   const std::string stable = best_name(links_to(device));
   return RawDevice{.name = stable.empty() ? device : stable, .stable = !stable.empty()};
+}
+
+std::optional<std::string> raw_device_warning(const RawDevice& device) {
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::canonical(device.name, error);
+  if (error) return std::nullopt;
+  return device_alignment_warning(SysTree(), real.filename().string());
 }
 
 Status link_device(const std::string& repository, const RawDevice& device) {

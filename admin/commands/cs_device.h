@@ -1,6 +1,7 @@
 // A chunk server on a whole block device: REPO/data is a link to it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,9 @@ struct RawDevice {
 // Errors:   kNotFound, kInvalidArgument (no block device, too small), kBusy (in use),
 //           kRefusedForSafety (something is on it), kAccessDenied, kDiskFailed. Nothing is changed.
 Result<RawDevice> check_raw_device(const std::string& path);
+
+// One sentence when it is a partition that does not begin on a 4 KiB boundary.
+std::optional<std::string> raw_device_warning(const RawDevice& device);
 
 // Of several links to one device the one to use: those of the hardware before others; pure.
 std::string best_name(std::vector<std::string> links);

@@ -207,6 +207,10 @@ std::vector<std::string> all_warnings(const cluster::ClusterConfig& config,
     auto warning = journal_warning(repository, identity.journal.directory);
     if (warning.has_value()) warnings.push_back(std::move(*warning));
   }
+  if (device.has_value()) {
+    auto warning = raw_device_warning(*device);
+    if (warning.has_value()) warnings.push_back(std::move(*warning));
+  }
   if (device.has_value() && !device->stable) {
     warnings.push_back(device->name +
                        " has no name of its own in /dev/disk/by-id: when devices are numbered anew "

@@ -21,10 +21,10 @@ constexpr std::array kTroubles = {
             "other pieces.",
             "See how many: cairn stat -v. If more come, replace the drive."},
     Trouble{'S', "the journal is gone or damaged, and this CS serves nothing rather than old data.",
-            "Bring the journal's drive back and restart cairn-csd. If it is lost, make a new CS: "
-            "cairn make-cs"},
+            "Bring the journal's drive back; restart cairn-csd unless it serves by then. If it is "
+            "lost, make a new CS: cairn make-cs"},
     Trouble{'R', "the repository is not at its path; nothing was written there.",
-            "Mount its drive and restart cairn-csd."},
+            "Mount its drive: it serves within seconds."},
     Trouble{'T', "the drive did not answer in time.",
             "If it lasts, look at the drive, its cable and controller (dmesg)."},
 };

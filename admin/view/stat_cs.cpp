@@ -55,7 +55,9 @@ std::string cs_table(const pb::StatReply& reply) {
   }
   std::string text = table.to_string();
   for (const pb::CsStat& cs : reply.cs()) {
-    if (!cs.failure().empty()) text += fmt::format("CS {}: {}\n", cs.id(), cs.failure());
+    if (cs.failure().empty()) continue;
+    const std::string where = cs.repository().empty() ? "" : " at " + cs.repository();
+    text += fmt::format("CS {}{}: {}\n", cs.id(), where, cs.failure());
   }
   return text + trouble_legend(reply.cs());
 }

@@ -50,6 +50,7 @@ pb::StatReply two_servers() {
   cs->set_host("box");
   cs->set_failure("read of 4096 bytes: Input/output error");
   cs->set_trouble("H");
+  cs->set_repository("/cairn/cs2");
   cs->set_tier(2);
   cs->mutable_statistics()->set_flags("DH");
   cs->mutable_statistics()->set_io_errors(7);
@@ -66,7 +67,7 @@ TEST(CsTable, HasTheColumnsOfTheGuideFirst) {
       "  JCc    0     0.1.0\n"
       "1026  offline  0B     0B     0         0       0%      0/0        0.0     box              "
       "  DH     2     -\n"
-      "CS 1026: read of 4096 bytes: Input/output error\n"
+      "CS 1026 at /cairn/cs2: read of 4096 bytes: Input/output error\n"
       "Flag H: the drive returned an I/O error, and this CS serves nothing.\n"
       "  Look at the drive (dmesg, smartctl). Put a good one in and make a CS on it: cairn "
       "make-cs\n");

@@ -45,6 +45,14 @@ Json cluster_json(const pb::StatReply& reply) {
                       {"deleting", chunks.deleting()},
                       {"void", chunks.void_()}};
   }
+  const pb::RepairStat& repair = reply.repair();
+  json["repair"] = {{"under_way", repair.under_way()},
+                    {"waiting", repair.waiting()},
+                    {"pieces", repair.pieces()},
+                    {"bytes_read", repair.bytes_read()},
+                    {"bytes_written", repair.bytes_written()},
+                    {"longest_hold_ns", repair.longest_hold_us() * 1000},
+                    {"why", repair.why()}};
   return json;
 }
 
@@ -118,6 +126,7 @@ Json cs_json(const pb::CsStat& cs, bool counted) {
           {"scrub", scrub_json(statistics.scrub())},
           {"last_seen_ns_ago", cs.last_seen_ns_ago()},
           {"failure", cs.failure()},
+          {"repository", cs.repository()},
           {"version", cs.version()}};
 }
 

@@ -103,6 +103,25 @@ TEST(StatText, ShowsHeaderTablesAndEvents) {
       "2014-02-21 16:55:20  MDS  WRN  CS 1026 is inactive\n");
 }
 
+TEST(StatText, TellsOfRepairsOnlyWhenThereAreSome) {
+  pb::StatReply reply = a_cluster();
+  EXPECT_EQ(stat_text(reply).find("Repair:"), std::string::npos);
+  reply.mutable_repair()->set_under_way(2);
+  reply.mutable_repair()->set_waiting(10);
+  reply.mutable_repair()->set_pieces(120);
+  reply.mutable_repair()->set_bytes_written(3ULL << 30);
+  reply.mutable_repair()->set_longest_hold_us(41'200);
+  EXPECT_NE(stat_text(reply).find("Repair: 2 chunks under way, 10 wait; 120 pieces repaired, 3GB "
+                                  "copied, writes waited 42 ms at most\n"),
+            std::string::npos)
+      << stat_text(reply);
+  reply.mutable_chunks()->set_standby(0);
+  reply.mutable_chunks()->set_replicating(1);
+  EXPECT_NE(stat_text(reply).find("Chunks: [WARN]"), std::string::npos);
+  reply.mutable_chunks()->set_pending(1);
+  EXPECT_NE(stat_text(reply).find("Chunks: [ERR]"), std::string::npos);
+}
+
 // A group of four: the master, one that lags, one that is away, one that has just been made.
 pb::StatReply a_group() {
   pb::StatReply reply = a_cluster();

@@ -32,8 +32,9 @@ std::string replication_line(const pb::Encoding& encoding) {
 }
 
 std::string chunks_line(const pb::ChunkStates& chunks) {
-  const bool bad = chunks.offline() + chunks.blocked() != 0;
-  const bool warn = chunks.degraded() + chunks.urgent() + chunks.standby() != 0;
+  const bool bad = chunks.offline() + chunks.blocked() + chunks.pending() != 0;
+  const bool warn =
+      chunks.degraded() + chunks.urgent() + chunks.standby() + chunks.replicating() != 0;
   return fmt::format(
       "Chunks: {} {} healthy, {} standby, {} degraded, {} urgent,\n"
       "        {} blocked, {} pending, {} offline, {} replicating,\n"
@@ -44,6 +45,16 @@ std::string chunks_line(const pb::ChunkStates& chunks) {
       chunks.healthy(), chunks.standby(), chunks.degraded(), chunks.urgent(), chunks.blocked(),
       chunks.pending(), chunks.offline(), chunks.replicating(), chunks.overcommitted(),
       chunks.deleting(), chunks.void_());
+}
+
+// Only when there is something to tell.
+std::string repair_line(const pb::RepairStat& repair) {
+  if (repair.under_way() + repair.waiting() + repair.pieces() == 0) return {};
+  return fmt::format(
+      "Repair: {} chunks under way, {} wait; {} pieces repaired, {} copied, writes waited {} ms at "
+      "most\n",
+      repair.under_way(), repair.waiting(), repair.pieces(), format_size(repair.bytes_written()),
+      (repair.longest_hold_us() + 999) / 1000);
 }
 
 std::string header(const pb::StatReply& reply) {
@@ -63,6 +74,7 @@ std::string header(const pb::StatReply& reply) {
                       reply.cs_size(), active, inactive, offline);
   text += replication_line(reply.root_policy().encoding());
   if (reply.has_chunks()) text += chunks_line(reply.chunks());
+  text += repair_line(reply.repair());
   text += fmt::format("FS: {} in {} files, {} inodes, {} chunks\n", format_size(reply.file_bytes()),
                       reply.files(), reply.inodes(), reply.chunk_count());
   double read = 0;

@@ -1,6 +1,7 @@
 // Scrub and healing of a real store on a disk that rots.
 #include <gtest/gtest.h>
 
+#include "chunkserver/care/block_checks.h"
 #include "chunkserver/care/fake_peers.h"
 #include "chunkserver/care/healer.h"
 #include "chunkserver/care/scrubber.h"
@@ -116,6 +117,28 @@ TEST_F(CareOfAStore, WhatRotsIsFoundAndHealed) {
   EXPECT_GT(statistics.read_errors, 0U);
   EXPECT_FALSE(world_.store().failure().has_value());
   check_all();
+}
+
+TEST_F(CareOfAStore, BlocksThatSomebodyDoubtsAreVerifiedAndHealedWithoutTheScrub) {
+  write(0, 300, 1ms);
+  ASSERT_TRUE(world_.loop().run(world_.store().commit_all()).has_value());
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    static_cast<void>(world_.disk().rot_somewhere(i, DiskOffset(2_MiB)));
+  }
+  BlockChecks checks(world_.loop(), *door_, log_);
+  healer_->start();
+  world_.loop().run_for(10s);
+  EXPECT_EQ(world_.store().statistics().checksum_errors, 0U) << "nobody looked";
+  checks.add(own_, {{0, 300}});
+  world_.loop().run_for(10s);
+  EXPECT_GE(checks.figures().bad_reads, 1U);
+  EXPECT_EQ(world_.store().statistics().damaged_blocks, 0U);
+  EXPECT_GT(world_.store().statistics().healed_blocks, 20U);
+  check_all();
+  checks.add(testing::piece_id(99), {{0, 3}});
+  world_.loop().run_for(1s);
+  EXPECT_EQ(log_.count(observe::Severity::kInfo, "of 3 blocks of piece 99.0"), 1U);
+  world_.loop().run(checks.stop());
 }
 
 TEST_F(CareOfAStore, WritesOnTheirWayAreNotSpoilt) {

@@ -218,6 +218,7 @@ Task<Status> PeerReader::read_part(std::shared_ptr<net::Channel> channel, const 
       const std::uint32_t crc = load_le<std::uint32_t>(crcs.data() + nth * sizeof(std::uint32_t));
       if (crc32c(std::as_const(bytes).span()) == crc) {
         into->blocks[at] = std::move(bytes);
+        ++into->received;
       } else {
         into->trouble = Error(Code::kChecksumMismatch, from->address + " sent a damaged block");
       }

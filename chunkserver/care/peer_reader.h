@@ -39,6 +39,7 @@ struct PeerPiece {
 struct PeerBlocks {
   // In the order asked; empty: it could not be read. Holes are zeros.
   std::vector<Buffer> blocks;
+  std::uint64_t received = 0;  // blocks that are no holes
   // Why some could not.
   std::optional<Error> trouble;
 };

@@ -2,7 +2,8 @@
 // and failures up, removals and scrubs down. A chunk server whose store did not open has them, too:
 // then it has a failure from the start (SickDuties) and does nothing else.
 //
-// Requires: the loop thread. remove() answers when the removal is durable.
+// Requires: the loop thread. remove() answers when the removal is durable, or when what is there is
+//           newer than `most`: that one is not meant.
 #pragma once
 
 #include <map>
@@ -31,7 +32,7 @@ class Duties {
   virtual ~Duties() = default;
   virtual pb::CsStatistics statistics() = 0;
   virtual std::optional<Failure> failure() const = 0;
-  virtual Task<Status> remove(PieceId piece) = 0;
+  virtual Task<Status> remove(PieceId piece, std::optional<ChunkVersion> most) = 0;
   // Pieces to verify a minute, each time the master says it; 0: none.
   virtual void set_verify_rate(std::uint32_t pieces_a_minute) = 0;
   // Verify these now. The master sends a task again until it was reported; what does not fit is
@@ -55,7 +56,9 @@ class SickDuties final : public Duties {
   }
   pb::CsStatistics statistics() override { return statistics_; }
   std::optional<Failure> failure() const override { return failure_; }
-  Task<Status> remove(PieceId) override { co_return fail(Code::kDiskFailed, failure_.text); }
+  Task<Status> remove(PieceId, std::optional<ChunkVersion>) override {
+    co_return fail(Code::kDiskFailed, failure_.text);
+  }
   void set_verify_rate(std::uint32_t) override {}
   void take_scrub_tasks(const std::vector<pb::ScrubTask>& tasks) override {
     for (const pb::ScrubTask& task : tasks) {

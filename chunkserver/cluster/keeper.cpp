@@ -131,10 +131,11 @@ pb::HeartbeatRequest Keeper::heartbeat() {
     request.set_failure(failure->text);
     request.set_trouble(std::string(1, failure->letter));
   }
-  for (const PieceId piece : removed_) {
+  for (const Removal& removal : removed_) {
     pb::PieceRef* ref = request.add_removed();
-    ref->set_chunk(piece.chunk.raw());
-    ref->set_piece(piece.index.raw());
+    ref->set_chunk(removal.piece.chunk.raw());
+    ref->set_piece(removal.piece.index.raw());
+    ref->set_version(removal.version);
   }
   for (const pb::ScrubDone& done : duties_.scrubbed()) *request.add_scrubbed() = done;
   return request;
@@ -142,7 +143,7 @@ pb::HeartbeatRequest Keeper::heartbeat() {
 
 Task<bool> Keeper::heartbeat_once() {
   std::string method = "/cairn.pb.Cluster/Heartbeat";
-  const std::set<PieceId> reported = removed_;
+  const std::set<Removal> reported = removed_;
   pb::HeartbeatRequest request = heartbeat();
   const std::vector<pb::ScrubDone> scrubbed(request.scrubbed().begin(), request.scrubbed().end());
   const Deadline deadline = runtime_.after(kCallTimeout);
@@ -158,7 +159,7 @@ Task<bool> Keeper::heartbeat_once() {
     registered_ = false;
     co_return true;
   }
-  for (const PieceId piece : reported) removed_.erase(piece);
+  for (const Removal& removal : reported) removed_.erase(removal);
   duties_.scrub_reported(scrubbed);
   duties_.set_verify_rate(reply->verify_chunks());
   take_removals(*reply);
@@ -178,20 +179,24 @@ void Keeper::take_removals(const pb::HeartbeatReply& reply) {
     }
     const PieceId piece{ChunkId::from_raw(ref.chunk()),
                         PieceIndex(static_cast<std::uint8_t>(ref.piece()))};
-    if (removed_.contains(piece) || !removing_.insert(piece).second) continue;
-    group_.spawn(remove_one(piece));
+    const Removal removal{piece, ref.version()};
+    if (removed_.contains(removal) || !removing_.insert(removal).second) continue;
+    group_.spawn(remove_one(removal));
   }
 }
 
-Task<void> Keeper::remove_one(PieceId piece) {
-  const Status status = co_await duties_.remove(piece);
-  removing_.erase(piece);
+Task<void> Keeper::remove_one(Removal removal) {
+  const PieceId piece = removal.piece;
+  std::optional<ChunkVersion> most;
+  if (removal.version != 0) most = ChunkVersion(removal.version);
+  const Status status = co_await duties_.remove(piece, most);
+  removing_.erase(removal);
   if (!status.has_value()) {
     log_.warning("removing piece {}.{}: {}", piece.chunk.raw(), piece.index.raw(),
                  status.error().to_string());
     co_return;
   }
-  removed_.insert(piece);
+  removed_.insert(removal);
   // The next heartbeat need not wait: there may be more to remove.
   if (removing_.empty()) wake();
 }

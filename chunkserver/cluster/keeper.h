@@ -48,7 +48,13 @@ class Keeper {
   Task<bool> heartbeat_once();
   pb::HeartbeatRequest heartbeat();
   void take_removals(const pb::HeartbeatReply& reply);
-  Task<void> remove_one(PieceId piece);
+  // The piece, up to that version of it; 0: any.
+  struct Removal {
+    PieceId piece;
+    std::uint64_t version = 0;
+    friend auto operator<=>(const Removal&, const Removal&) = default;
+  };
+  Task<void> remove_one(Removal removal);
   // Waits, at most until then, for stop() or something to report.
   Task<void> wait(Duration duration);
   void wake();
@@ -69,8 +75,8 @@ class Keeper {
   Instant answered_at_;
   Code last_complaint_ = Code::kInternal;
   std::uint64_t complaints_ = 0;
-  std::set<PieceId> removing_;
-  std::set<PieceId> removed_;  // durable, not yet reported
+  std::set<Removal> removing_;
+  std::set<Removal> removed_;  // durable, not yet reported
   std::optional<runtime::Completion<bool>> sleeper_;
   runtime::TaskGroup group_;
 };

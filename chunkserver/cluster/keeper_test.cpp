@@ -22,7 +22,8 @@ class FakeDuties final : public Duties {
     return statistics;
   }
   std::optional<Failure> failure() const override { return broken; }
-  Task<Status> remove(PieceId piece) override {
+  Task<Status> remove(PieceId piece, std::optional<ChunkVersion> most) override {
+    bounds.push_back(most);
     most_removals = std::max(most_removals, ++removals);
     co_await sleep_for(runtime_, 1ms);
     --removals;
@@ -52,6 +53,7 @@ class FakeDuties final : public Duties {
 
   std::optional<Failure> broken;
   std::set<PieceId> pieces;
+  std::vector<std::optional<ChunkVersion>> bounds;
   bool fail_removals = false;
   std::size_t removals = 0;
   std::size_t most_removals = 0;
@@ -109,6 +111,7 @@ class FakeMds final : public rpc::Caller {
         pb::PieceRef* ref = reply.add_remove();
         ref->set_chunk(piece.chunk.raw());
         ref->set_piece(piece.index.raw());
+        ref->set_version(remove_version);
       }
     }
     co_return reply.SerializeAsString();
@@ -123,6 +126,7 @@ class FakeMds final : public rpc::Caller {
   int heartbeats = 0;
   int reported = 0;
   std::vector<PieceId> to_remove;
+  std::uint64_t remove_version = 0;
   std::vector<std::uint64_t> to_scrub;
   int scrubs_reported = 0;
   std::uint32_t verify_chunks = 2;
@@ -197,6 +201,24 @@ TEST_F(KeeperTest, RemovesBeforeItReports) {
   EXPECT_GE(mds_.reported, static_cast<int>(kPieces));
   EXPECT_TRUE(duties_.pieces.empty());
   EXPECT_LE(duties_.most_removals, kRemovalsAtOnce);
+}
+
+TEST_F(KeeperTest, CarriesTheVersionUpToWhichAPieceIsMeantAndReportsIt) {
+  mds_.to_remove.push_back(piece_id(1));
+  keeper_->start();
+  loop_.run_for(150ms);
+  ASSERT_EQ(duties_.bounds.size(), 1U);
+  EXPECT_EQ(duties_.bounds[0], std::nullopt);
+  mds_.remove_version = 7;
+  mds_.to_remove.push_back(piece_id(1));
+  loop_.run_for(110ms);
+  mds_.remove_version = 9;
+  mds_.to_remove.push_back(piece_id(1));
+  loop_.run_for(300ms);
+  ASSERT_GE(duties_.bounds.size(), 3U) << "another version is another removal";
+  EXPECT_EQ(duties_.bounds[1], ChunkVersion(7));
+  EXPECT_EQ(duties_.bounds.back(), ChunkVersion(9));
+  EXPECT_TRUE(mds_.to_remove.empty());
 }
 
 TEST_F(KeeperTest, ARemovalThatFailedIsNotReported) {

@@ -59,6 +59,12 @@ Task<Result<net::Payload>> DataService::handle(std::uint16_t op, net::Payload re
       co_return co_await resolve(std::move(request));
     case pb::OP_PIECE_STATUS:
       co_return co_await piece_status(std::move(request));
+    case pb::OP_REPAIR:
+      co_return co_await repair(std::move(request));
+    case pb::OP_CHECK:
+      co_return check(request);
+    case pb::OP_PING:
+      co_return net::Payload();
     default:
       co_return fail(Code::kUnsupported, fmt::format("op {} at a chunk server", op));
   }
@@ -74,10 +80,22 @@ Task<Result<net::Payload>> DataService::prepare(net::Payload request) {
   }
   const std::size_t size = body.size();
   store::PrepareRequest prepare = std::move(*decoded);
+  if (store_.sabotage().skip_fence) {
+    const Status unfenced = co_await unfence(&prepare);
+    ignore(unfenced, "a piece that is not there has no fence");
+  }
   CO_TRY_VOID(co_await store_.prepare(std::move(prepare), std::move(body)));
   ++figures_.writes;
   figures_.bytes_written += size;
   co_return net::Payload();
+}
+
+// Planted by tests: what is stale becomes news.
+Task<Status> DataService::unfence(store::PrepareRequest* request) {
+  CO_TRY(const store::PieceStatusAnswer now, co_await store_.status(request->piece));
+  request->version = std::max(request->version, now.version);
+  request->op.epoch = std::max(request->op.epoch, now.epoch);
+  co_return Status();
 }
 
 Task<Result<net::Payload>> DataService::read(net::Payload request) {
@@ -122,6 +140,8 @@ Task<Result<net::Payload>> DataService::seal(net::Payload request) {
     one->set_seq(op.op.seq.raw());
     one->set_participants(op.participants);
     one->set_forwarded(op.forwarded);
+    one->set_first_block(op.hull.first);
+    one->set_end_block(op.hull.end());
   }
   reply.set_settled_epoch(answer.settled.epoch.raw());
   reply.set_settled_below(answer.settled.seq.raw());
@@ -161,6 +181,25 @@ Task<Result<net::Payload>> DataService::piece_status(net::Payload request) {
   net::Payload payload;
   payload.meta = reply.SerializeAsString();
   co_return payload;
+}
+
+Task<Result<net::Payload>> DataService::repair(net::Payload request) {
+  pb::Repair repair;
+  if (!repair.ParseFromString(request.meta)) co_return undecodable("REPAIR");
+  if (!hooks_.repair) co_return fail(Code::kUnsupported, "nothing is repaired here");
+  CO_TRY(const pb::RepairReply reply, co_await hooks_.repair(std::move(repair)));
+  net::Payload payload;
+  payload.meta = reply.SerializeAsString();
+  co_return payload;
+}
+
+Result<net::Payload> DataService::check(const net::Payload& request) {
+  pb::Check check;
+  if (!check.ParseFromString(request.meta)) return undecodable("CHECK");
+  TRY(const PieceId piece, decode_piece(check.chunk(), check.piece()));
+  TRY(std::vector<store::BlockRange> ranges, decode_ranges(check.ranges(), store::kReadBlocksMax));
+  if (hooks_.check && !ranges.empty()) hooks_.check(piece, std::move(ranges));
+  return net::Payload();
 }
 
 }  // namespace cairn::chunkserver::data

@@ -1,13 +1,18 @@
 // DataService: the data plane's requests at one chunk server: decode, check, ask the store, encode.
 //
 // Promises: a request that does not decode or breaks a limit changes nothing; blocks of a PREPARE
-//           are verified against their CRCs before they are stored.
+//           are verified against their CRCs before they are stored. A PING is answered at once,
+//           whatever the store does.
 // Requires: the store outlives every call. Any number of channels share one service.
 // Errors:   those of the store, kProtocol, kInvalidArgument, kUnsupported (op of another door).
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "chunkserver/store/piece_store.h"
 #include "common/net/channel.h"
+#include "proto/data_plane.pb.h"
 
 namespace cairn::chunkserver::data {
 
@@ -21,9 +26,17 @@ struct ServiceFigures {
   std::uint64_t active = 0;   // PREPAREs and READs under way now
 };
 
+// What the service hands on. An empty one: nobody does that here.
+struct ServiceHooks {
+  std::function<Task<Result<pb::RepairReply>>(pb::Repair request)> repair;
+  // Somebody doubts these blocks. Answers at once.
+  std::function<void(PieceId piece, std::vector<store::BlockRange> ranges)> check;
+};
+
 class DataService {
  public:
-  explicit DataService(store::PieceStore& store) : store_(store) {}
+  explicit DataService(store::PieceStore& store, ServiceHooks hooks = {})
+      : store_(store), hooks_(std::move(hooks)) {}
   Task<Result<net::Payload>> handle(std::uint16_t op, net::Payload request);
   // For net::accept_channel.
   net::Channel::Handler handler() {
@@ -34,13 +47,17 @@ class DataService {
 
  private:
   Task<Result<net::Payload>> prepare(net::Payload request);
+  Task<Status> unfence(store::PrepareRequest* request);
   Task<Result<net::Payload>> read(net::Payload request);
   Task<Result<net::Payload>> settle(net::Payload request);
   Task<Result<net::Payload>> seal(net::Payload request);
   Task<Result<net::Payload>> resolve(net::Payload request);
   Task<Result<net::Payload>> piece_status(net::Payload request);
+  Task<Result<net::Payload>> repair(net::Payload request);
+  Result<net::Payload> check(const net::Payload& request);
 
   store::PieceStore& store_;
+  ServiceHooks hooks_;
   ServiceFigures figures_;
 };
 

@@ -92,6 +92,13 @@ pb::Read read_of(std::uint64_t first, std::uint32_t count) {
   return read;
 }
 
+Task<Result<pb::RepairReply>> answer_repair(std::uint64_t first_seq) {
+  if (first_seq == 0) co_return fail(Code::kBusy);
+  pb::RepairReply reply;
+  reply.set_next_seq(first_seq + 1);
+  co_return reply;
+}
+
 TEST(DataService, ServesOneWritersLife) {
   Fixture fixture;
   ASSERT_TRUE(
@@ -191,6 +198,77 @@ TEST(DataService, SealsAndResolves) {
   op->set_seq(2);
   ASSERT_TRUE(fixture.call(pb::OP_RESOLVE, resolve).has_value());
   EXPECT_EQ(fixture.call(pb::OP_READ, read_of(0, 2))->body_size(), kBlockBytes);
+}
+
+TEST(DataService, ASealTellsTheHullOfWhatIsUndecided) {
+  Fixture fixture;
+  ASSERT_TRUE(
+      fixture.call(pb::OP_PREPARE, prepare_payload(1, {{3, 2}, {9, 1}}, {1, 2, 3})).has_value());
+  pb::Seal seal;
+  seal.set_chunk(7);
+  seal.set_piece(1);
+  seal.set_version(2);
+  seal.set_epoch(2);
+  pb::SealReply reply;
+  ASSERT_TRUE(reply.ParseFromString(fixture.call(pb::OP_SEAL, seal)->meta));
+  ASSERT_EQ(reply.undecided_size(), 1);
+  EXPECT_EQ(reply.undecided(0).first_block(), 3U);
+  EXPECT_EQ(reply.undecided(0).end_block(), 10U);
+}
+
+TEST(DataService, APingIsAnsweredEvenWhenTheStoreIsFenced) {
+  Fixture fixture;
+  EXPECT_TRUE(fixture.call(pb::OP_PING, net::Payload()).has_value());
+  fixture.world().store().fence(Error(Code::kDiskFailed, "gone"));
+  EXPECT_EQ(fixture.call(pb::OP_READ, read_of(0, 1)).error().code(), Code::kDiskFailed);
+  const Result<net::Payload> answer = fixture.call(pb::OP_PING, net::Payload());
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_TRUE(answer->meta.empty());
+}
+
+TEST(DataService, HandsRepairsAndChecksOn) {
+  StoreWorld world({});
+  ASSERT_TRUE(world.open().has_value());
+  std::vector<std::pair<PieceId, std::vector<store::BlockRange>>> checked;
+  std::vector<std::uint32_t> repaired;
+  ServiceHooks hooks;
+  hooks.check = [&](PieceId piece, std::vector<store::BlockRange> ranges) {
+    checked.emplace_back(piece, std::move(ranges));
+  };
+  hooks.repair = [&](const pb::Repair& request) -> Task<Result<pb::RepairReply>> {
+    repaired.push_back(request.piece());
+    return answer_repair(request.first_seq());
+  };
+  DataService service(world.store(), std::move(hooks));
+  const auto call = [&](DataService& to, pb::Op op, const auto& message) {
+    net::Payload payload;
+    payload.meta = message.SerializeAsString();
+    return world.loop().run(to.handle(static_cast<std::uint16_t>(op), std::move(payload)));
+  };
+  pb::Check check;
+  check.set_chunk(7);
+  check.set_piece(2);
+  encode_ranges({{4, 2}, {9, 1}}, check.mutable_ranges());
+  EXPECT_TRUE(call(service, pb::OP_CHECK, check).has_value());
+  ASSERT_EQ(checked.size(), 1U);
+  EXPECT_EQ(checked[0].first, testing::piece_id(7, 2));
+  EXPECT_EQ(checked[0].second, (std::vector<store::BlockRange>{{4, 2}, {9, 1}}));
+  check.set_chunk(0);
+  EXPECT_EQ(call(service, pb::OP_CHECK, check).error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(checked.size(), 1U);
+  pb::Repair repair;
+  repair.set_piece(3);
+  repair.set_first_seq(9);
+  pb::RepairReply reply;
+  ASSERT_TRUE(reply.ParseFromString(call(service, pb::OP_REPAIR, repair)->meta));
+  EXPECT_EQ(reply.next_seq(), 10U);
+  EXPECT_EQ(repaired, (std::vector<std::uint32_t>{3}));
+  repair.set_first_seq(0);
+  EXPECT_EQ(call(service, pb::OP_REPAIR, repair).error().code(), Code::kBusy);
+  DataService plain(world.store());
+  check.set_chunk(7);
+  EXPECT_TRUE(call(plain, pb::OP_CHECK, check).has_value());
+  EXPECT_EQ(call(plain, pb::OP_REPAIR, repair).error().code(), Code::kUnsupported);
 }
 
 TEST(DataService, RefusesWhatIsNotRight) {

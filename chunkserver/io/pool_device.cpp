@@ -91,6 +91,7 @@ Task<Status> PoolDevice::write(DiskOffset offset, std::vector<Bytes> parts) {
 }
 
 Task<Status> PoolDevice::flush() {
+  const runtime::Semaphore::Permit slot = co_await slots_.acquire(1);
   if (fenced_) co_return fail(fenced_error());
   Offload::Job job = [descriptor = file_.descriptor()] { return sync_data(descriptor); };
   Status status = co_await offload_.run(std::move(job));

@@ -94,20 +94,24 @@ void UringRing::make_room(unsigned entries) {
   CHECK_GE(io_uring_sq_space_left(&ring_), entries);
 }
 
-// The caller fills in the entry, then sets its data and flags with finish().
+// The caller fills in the entry, then sets its data and flags with label() or finish().
 io_uring_sqe* UringRing::next_entry() {
   io_uring_sqe* const entry = io_uring_get_sqe(&ring_);
   CHECK(entry != nullptr);
   return entry;
 }
 
-void UringRing::finish(io_uring_sqe* entry, unsigned flags, Chain* chain, Request* request) {
+void UringRing::label(io_uring_sqe* entry, unsigned flags, Chain* chain, Request* request) {
   io_uring_sqe_set_flags(entry, file_flags_ | flags);
   io_uring_sqe_set_data(entry, request);
   request->chain = chain;
   ++chain->left_;
   ++in_flight_;
-  if (io_uring_sq_ready(&ring_) >= kBatch && (flags & IOSQE_IO_LINK) == 0) submit();
+}
+
+void UringRing::finish(io_uring_sqe* entry, Chain* chain, Request* request) {
+  label(entry, 0, chain, request);
+  if (io_uring_sq_ready(&ring_) >= kBatch) submit();
   if (io_uring_sq_ready(&ring_) != 0) wake_for_submit();
 }
 
@@ -116,7 +120,7 @@ void UringRing::read(Chain* chain, Request* request, std::uint64_t offset, void*
   make_room(1);
   io_uring_sqe* const entry = next_entry();
   io_uring_prep_read(entry, file_, into, length, offset);
-  finish(entry, 0, chain, request);
+  finish(entry, chain, request);
 }
 
 void UringRing::write(Chain* chain, Request* request, std::uint64_t offset, const iovec* parts,
@@ -124,14 +128,14 @@ void UringRing::write(Chain* chain, Request* request, std::uint64_t offset, cons
   make_room(1);
   io_uring_sqe* const entry = next_entry();
   prepare_write(entry, offset, parts, count);
-  finish(entry, 0, chain, request);
+  finish(entry, chain, request);
 }
 
 void UringRing::sync_data(Chain* chain, Request* request) {
   make_room(1);
   io_uring_sqe* const entry = next_entry();
   io_uring_prep_fsync(entry, file_, IORING_FSYNC_DATASYNC);
-  finish(entry, 0, chain, request);
+  finish(entry, chain, request);
 }
 
 void UringRing::write_and_sync(Chain* chain, Request* write, Request* sync, std::uint64_t offset,
@@ -140,8 +144,13 @@ void UringRing::write_and_sync(Chain* chain, Request* write, Request* sync, std:
   make_room(2);
   io_uring_sqe* const entry = next_entry();
   prepare_write(entry, offset, parts, count);
-  finish(entry, IOSQE_IO_LINK, chain, write);
-  sync_data(chain, sync);
+  label(entry, IOSQE_IO_LINK, chain, write);
+  io_uring_sqe* const flush = next_entry();
+  io_uring_prep_fsync(flush, file_, IORING_FSYNC_DATASYNC);
+  label(flush, 0, chain, sync);
+  // Everything waits for this one: not for the end of the loop's turn, too.
+  if (!in_turn_) submit();
+  if (io_uring_sq_ready(&ring_) != 0) wake_for_submit();
 }
 
 void UringRing::prepare_write(io_uring_sqe* entry, std::uint64_t offset, const iovec* parts,

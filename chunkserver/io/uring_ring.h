@@ -68,7 +68,9 @@ class UringRing : public std::enable_shared_from_this<UringRing> {
  private:
   Status init(int descriptor);
   io_uring_sqe* next_entry();
-  void finish(io_uring_sqe* entry, unsigned flags, Chain* chain, Request* request);
+  void label(io_uring_sqe* entry, unsigned flags, Chain* chain, Request* request);
+  // And sees to it that it is submitted soon.
+  void finish(io_uring_sqe* entry, Chain* chain, Request* request);
   void prepare_write(io_uring_sqe* entry, std::uint64_t offset, const iovec* parts,
                      unsigned count) const;
   void make_room(unsigned entries);

@@ -26,17 +26,21 @@ std::uint32_t batch_crc(Bytes bytes, std::uint64_t payload) {
 }  // namespace
 
 EncodedBatch encode_batch(std::uint64_t ring, const JournalPosition& previous,
-                          const std::vector<const Record*>& records) {
+                          std::span<const Record* const> records, ByteCount bytes) {
   EncodedBatch batch;
-  ByteWriter payload;
+  ByteWriter out;
+  out.reserve(kBatchHeaderBytes + bytes);
+  out.skip(kBatchHeaderBytes);
   for (const Record* record : records) {
-    ByteWriter one;
-    encode_record(one, *record);
-    CHECK_LE(one.size(), encoded_size(*record));
-    payload.put(static_cast<std::uint32_t>(one.size()));
-    payload.append(one.take());
+    const std::size_t length_at = out.size();
+    out.put(std::uint32_t{0});
+    encode_record(out, *record);
+    const std::size_t length = out.size() - length_at - sizeof(std::uint32_t);
+    DCHECK(length <= encoded_size(*record));
+    out.put_at(length_at, static_cast<std::uint32_t>(length));
     batch.data_blocks += journaled_blocks(*record);
   }
+  const std::size_t payload = out.size() - kBatchHeaderBytes;
   ByteWriter head;
   head.put(kBatchMagic);
   head.put(kJournalFormat);
@@ -45,17 +49,18 @@ EncodedBatch encode_batch(std::uint64_t ring, const JournalPosition& previous,
   head.put(previous.crc);
   head.put(previous.sequence + 1);
   head.put(ring);
-  head.put(std::uint64_t{payload.size()});
+  head.put(std::uint64_t{payload});
   head.put(static_cast<std::uint32_t>(records.size()));
   head.put(std::uint32_t{0});
   head.put(batch.data_blocks);
   const std::string head_bytes = head.take();
-  const std::string payload_bytes = payload.take();
   CHECK_LE(head_bytes.size(), kBatchHeaderBytes);
-  batch.bytes = Buffer::zeroed(align_up(kBatchHeaderBytes + payload_bytes.size(), kBlockBytes));
+  const std::string all = out.take();
+  batch.bytes = Buffer::allocate(align_up(all.size(), kBlockBytes));
+  std::memcpy(batch.bytes.data(), all.data(), all.size());
   std::memcpy(batch.bytes.data(), head_bytes.data(), head_bytes.size());
-  std::memcpy(batch.bytes.data() + kBatchHeaderBytes, payload_bytes.data(), payload_bytes.size());
-  batch.crc = batch_crc(std::as_const(batch.bytes).span(), payload_bytes.size());
+  std::memset(batch.bytes.data() + all.size(), 0, batch.bytes.size() - all.size());
+  batch.crc = batch_crc(std::as_const(batch.bytes).span(), payload);
   store_le(batch.bytes.data() + kCrcAt, batch.crc);
   return batch;
 }

@@ -19,7 +19,14 @@ class ByteWriter {
     std::memcpy(bytes, &value, sizeof value);
     bytes_.append(bytes, sizeof bytes);
   }
+  // Over what is there already.
+  template <class T>
+  void put_at(std::size_t at, T value) {
+    std::memcpy(&bytes_[at], &value, sizeof value);
+  }
   void append(std::string_view bytes) { bytes_.append(bytes); }
+  void skip(std::size_t count) { bytes_.append(count, '\0'); }
+  void reserve(std::size_t bytes) { bytes_.reserve(bytes); }
   std::string take() { return std::move(bytes_); }
   std::size_t size() const { return bytes_.size(); }
 

@@ -1,6 +1,5 @@
 // FlushGroup: many callers, few flushes. flush() ends when a flush of the device that began after
-// the
-// call has ended; callers that come while one is under way share the next.
+// the call has ended; callers that come while one is under way share the next.
 //
 // Requires: the loop thread; every call ended before it dies.
 // Errors:   those of the device, for all who shared the flush.

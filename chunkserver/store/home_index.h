@@ -1,6 +1,5 @@
 // HomeIndex: block of the data file -> a number of the caller. An open-addressing hash in 64 parts
-//            that
-// grow one by one, so that no single insert moves more than a 64th of it. Pure.
+// that grow one by one, so that no single insert moves more than a 64th of it. Pure.
 //
 // Requires: homes are not 0 (the superblock's block); numbers are below kNone.
 // Limits:   16 bytes for a place, at most 5/8 of the places are in use. It does not shrink.

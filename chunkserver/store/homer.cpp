@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kRunBlocksMax = 1_MiB / kBlockBytes;
 static_assert(kRunBlocksMax <= io::kDevicePartsMax);
 // Runs on their way to a device: enough for a fast drive, and requests still find room beside them.
-constexpr std::uint64_t kRunsInFlight = 8;
+constexpr std::uint64_t kRunsInFlight = 16;
 
 // Cuts items, sorted by `position`, into runs of neighbours.
 template <class Position>

@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <coroutine>
 
 #include "common/base/check.h"
 #include "common/base/fault_point.h"
 
 namespace cairn::chunkserver::store {
 namespace {
-
-// Direct writes of neighbouring ops become one request up to this size.
-constexpr ByteCount kMergedWriteMax = 1_MiB;
 
 // Bytes of the entry among the records of a batch, at most.
 ByteCount record_bytes(const Record& record) {
@@ -21,68 +19,39 @@ std::uint64_t batch_blocks(ByteCount records, std::uint64_t data_blocks) {
   return div_ceil(kBatchHeaderBytes + records, kBlockBytes) + data_blocks;
 }
 
-struct DirectPart {
-  std::uint64_t block = 0;
-  Bytes bytes;
-};
-
-void add_direct(std::vector<DirectPart>& parts, const Payload& payload, const Buffer& body) {
-  std::size_t at = 0;
-  for (const Extent& extent : payload.extents) {
-    const std::size_t length = extent.count * kBlockBytes;
-    parts.push_back({extent.first, body.span().subspan(at, length)});
-    at += length;
-  }
-  CHECK_EQ(at, body.size());
-}
-
-std::vector<io::DeviceWrite> merge(std::vector<DirectPart> parts) {
-  std::sort(parts.begin(), parts.end(),
-            [](const DirectPart& a, const DirectPart& b) { return a.block < b.block; });
-  std::vector<io::DeviceWrite> writes;
-  std::uint64_t end = 0;
-  ByteCount size = 0;
-  for (const DirectPart& part : parts) {
-    CHECK(writes.empty() || part.block >= end);
-    const bool joins = !writes.empty() && part.block == end &&
-                       writes.back().parts.size() < io::kDevicePartsMax &&
-                       size + part.bytes.size() <= kMergedWriteMax;
-    if (!joins) {
-      writes.push_back({DiskOffset(part.block * kBlockBytes), {}});
-      size = 0;
-    }
-    writes.back().parts.push_back(part.bytes);
-    size += part.bytes.size();
-    end = part.block + part.bytes.size() / kBlockBytes;
-  }
-  return writes;
-}
-
 }  // namespace
 
 // A batch on its way. It owns the memory the device looks at, and the task that waits for the
 // device: when that hangs, the journal goes on without it.
 struct Journal::Flight {
-  explicit Flight(runtime::Runtime& runtime)
-      : written(runtime), returned(runtime), group(runtime) {}
+  explicit Flight(runtime::Runtime& runtime) : returned(runtime), group(runtime) {}
 
   std::vector<Entry> entries;
   bool answered = false;
   std::uint64_t at = 0;  // block of the ring
   std::uint64_t room = 0;
+  ByteCount record_bytes = 0;  // at most
   EncodedBatch encoded;
   CommittedBatch committed;
-  std::vector<io::DeviceWrite> home_first;  // durable before the ring is written
   std::vector<io::DeviceWrite> writes;
-  runtime::Completion<Status> written;   // or given up
+  std::optional<Status> written;         // or given up
+  std::coroutine_handle<> waiter;        // for `written`
   runtime::Completion<Status> returned;  // the device let go
   runtime::TaskGroup group;
 };
 
-Journal::Journal(runtime::Runtime& runtime, io::BlockDevice& data, RingDevice& ring,
-                 JournalPosition position, std::vector<RingUsage::Live> live, Hooks hooks)
+// co_await Written{flight}: until the write has ended or is given up. Whoever waits is resumed by
+// the end of the write itself, not a turn later.
+struct Journal::Written {
+  Flight* flight;
+  bool await_ready() const noexcept { return flight->written.has_value(); }
+  void await_suspend(std::coroutine_handle<> waiter) const noexcept { flight->waiter = waiter; }
+  void await_resume() const noexcept {}
+};
+
+Journal::Journal(runtime::Runtime& runtime, RingDevice& ring, JournalPosition position,
+                 std::vector<RingUsage::Live> live, Hooks hooks)
     : runtime_(runtime),
-      data_(data),
       ring_(&ring),
       position_(position),
       hooks_(std::move(hooks)),
@@ -92,16 +61,16 @@ Journal::Journal(runtime::Runtime& runtime, io::BlockDevice& data, RingDevice& r
 
 Journal::~Journal() {
   CHECK(queue_.empty());
-  CHECK(!committing_);
+  CHECK(!running_ && !kick_posted_);
   if (soon_timer_ != 0) runtime_.cancel(soon_timer_);
 }
-
-void Journal::start() { group_.spawn(run()); }
 
 Task<void> Journal::stop() {
   stopping_ = true;
   resume();
+  while (!failure_.has_value() && (running_ || !queue_.empty())) co_await changed_.wait();
   co_await group_.join();
+  while (kick_posted_) co_await yield_turn(runtime_);
   if (flight_ == nullptr) co_return;
   CHECK(failure_.has_value());
   const std::optional<Status> returned =
@@ -110,31 +79,51 @@ Task<void> Journal::stop() {
   flight_.reset();
 }
 
-runtime::Completion<Status> Journal::submit(Record record, Buffer body, Urgency urgency) {
-  runtime::Completion<Status> done(runtime_);
+Answer Journal::submit(Record record, Buffer body, Urgency urgency) {
+  Answer done;
   if (failure_.has_value()) {
-    done.set(fail(*failure_));
+    done.set(runtime_, fail(*failure_));
     return done;
   }
   CHECK(!stopping_);
-  queue_.push_back({std::move(record), std::move(body), done});
+  const ByteCount bytes = record_bytes(record);
+  const std::uint64_t blocks = journaled_blocks(record);
+  CHECK_EQ(body.size(), blocks * kBlockBytes);
+  queue_.push_back({std::move(record), std::move(body), done, bytes, blocks});
   if (urgency == Urgency::kNow) {
     ++urgent_;
-    changed_.notify_all();
+    kick_soon();
   } else if (soon_timer_ == 0 && urgent_ == 0) {
     soon_timer_ = runtime_.schedule(runtime_.after(kSoonDelay), [this] {
       soon_timer_ = 0;
       soon_passed_ = true;
-      changed_.notify_all();
+      kick();
     });
   }
   return done;
 }
 
+void Journal::kick() {
+  if (running_ || failure_.has_value() || !due()) return;
+  running_ = true;
+  group_.spawn(run());
+}
+
+// One writer after the other waits for nobody; many at a time share a batch.
+void Journal::kick_soon() {
+  if (running_ || kick_posted_) return;
+  if (!gathering_) return kick();
+  kick_posted_ = true;
+  runtime_.post([this] {
+    kick_posted_ = false;
+    kick();
+  });
+}
+
 void Journal::release(std::uint64_t sequence) {
   usage_.release(sequence);
   full_ = false;
-  changed_.notify_all();
+  kick();
 }
 
 std::optional<JournalPosition> Journal::position_of(std::uint64_t sequence) const {
@@ -149,7 +138,7 @@ Task<void> Journal::pause() {
 
 void Journal::resume() {
   paused_ = false;
-  changed_.notify_all();
+  kick();
 }
 
 void Journal::resume_with(RingDevice& ring) {
@@ -170,10 +159,15 @@ void Journal::fail_with(Error error) {
   failure_ = std::move(error);
   if (flight_ != nullptr && !flight_->answered) {
     flight_->answered = true;
-    for (Entry& entry : flight_->entries) entry.done.set(fail(*failure_));
-    flight_->written.set(fail(*failure_));
+    for (Entry& entry : flight_->entries) entry.done.set(runtime_, fail(*failure_));
+    if (!flight_->written.has_value()) {
+      flight_->written = fail(*failure_);
+      runtime_.post([flight = flight_] {
+        if (flight->waiter) std::exchange(flight->waiter, nullptr).resume();
+      });
+    }
   }
-  for (Entry& entry : queue_) entry.done.set(fail(*failure_));
+  for (Entry& entry : queue_) entry.done.set(runtime_, fail(*failure_));
   queue_.clear();
   after_take();
   changed_.notify_all();
@@ -186,34 +180,28 @@ bool Journal::due() const {
 }
 
 Task<void> Journal::run() {
-  for (;;) {
-    while (!due() && !failure_.has_value()) {
-      if (stopping_ && queue_.empty()) co_return;
-      co_await changed_.wait();
-    }
-    if (failure_.has_value()) co_return;
+  while (!failure_.has_value() && due()) {
     std::shared_ptr<Flight> flight = take_batch();
     if (flight == nullptr) continue;
     co_await commit(std::move(flight));
   }
+  running_ = false;
+  changed_.notify_all();
 }
 
 Journal::Plan Journal::plan() const {
   const std::uint64_t blocks_max =
       std::min(std::max<std::uint64_t>(usage_.blocks() / 4, 1), kBatchBlocksMax);
   Plan plan;
-  ByteCount records = 0;
-  ByteCount bodies = 0;
   std::uint64_t data_blocks = 0;
   for (const Entry& entry : queue_) {
     if (plan.entries == kBatchOpsMax) break;
-    records += record_bytes(entry.record);
-    bodies += entry.body.size();
-    data_blocks += journaled_blocks(entry.record);
-    const std::uint64_t blocks = batch_blocks(records, data_blocks);
-    const bool fits = blocks <= blocks_max && bodies <= kBatchDataMax;
+    data_blocks += entry.blocks;
+    const std::uint64_t blocks = batch_blocks(plan.record_bytes + entry.bytes, data_blocks);
+    const bool fits = blocks <= blocks_max && data_blocks * kBlockBytes <= kBatchDataMax;
     if (!fits && plan.entries != 0) break;
     ++plan.entries;
+    plan.record_bytes += entry.bytes;
     plan.blocks = blocks;
   }
   return plan;
@@ -223,10 +211,10 @@ Journal::Plan Journal::plan() const {
 void Journal::refuse_giants() {
   while (!queue_.empty()) {
     Entry& first = queue_.front();
-    const std::uint64_t blocks =
-        batch_blocks(record_bytes(first.record), journaled_blocks(first.record));
+    const std::uint64_t blocks = batch_blocks(first.bytes, first.blocks);
     if (blocks <= std::min(usage_.blocks(), kBatchBlocksMax)) return;
-    first.done.set(fail(Code::kNoSpace, fmt::format("a record of {} blocks in a journal of {}",
+    first.done.set(runtime_,
+                   fail(Code::kNoSpace, fmt::format("a record of {} blocks in a journal of {}",
                                                     blocks, usage_.blocks())));
     if (hooks_.on_refused) hooks_.on_refused(first.record);
     queue_.pop_front();
@@ -260,11 +248,13 @@ std::shared_ptr<Journal::Flight> Journal::take_batch() {
   auto flight = std::make_shared<Flight>(runtime_);
   flight->at = *at;
   flight->room = next.blocks;
+  flight->record_bytes = next.record_bytes;
   flight->entries.reserve(next.entries);
   for (std::size_t i = 0; i < next.entries; ++i) {
     flight->entries.push_back(std::move(queue_.front()));
     queue_.pop_front();
   }
+  gathering_ = next.entries > 1;
   after_take();
   return flight;
 }
@@ -272,22 +262,13 @@ std::shared_ptr<Journal::Flight> Journal::take_batch() {
 // Encodes the records and lays out what the device is to write.
 void Journal::prepare_writes(Flight& flight) {
   CommittedBatch& batch = flight.committed;
-  std::vector<Bytes> journaled;
-  std::vector<DirectPart> direct;
-  for (const Entry& entry : flight.entries) {
+  batch.records.reserve(flight.entries.size());
+  batch.bodies.reserve(flight.entries.size());
+  for (Entry& entry : flight.entries) {
     batch.records.push_back(&entry.record);
     batch.bodies.push_back(&entry.body);
-    const Payload* payload = payload_of(entry.record);
-    if (payload == nullptr) {
-      CHECK(entry.body.empty());
-    } else if (payload->journaled) {
-      CHECK_EQ(entry.body.size(), journaled_blocks(entry.record) * kBlockBytes);
-      if (!entry.body.empty()) journaled.push_back(entry.body.span());
-    } else if (!entry.body.empty()) {
-      add_direct(direct, *payload, entry.body);
-    }
   }
-  flight.encoded = encode_batch(ring_->place().id, position_, batch.records);
+  flight.encoded = encode_batch(ring_->place().id, position_, batch.records, flight.record_bytes);
   const std::uint64_t record_blocks = flight.encoded.bytes.size() / kBlockBytes;
   const std::uint64_t blocks = record_blocks + flight.encoded.data_blocks;
   CHECK_LE(blocks, flight.room);
@@ -301,32 +282,23 @@ void Journal::prepare_writes(Flight& flight) {
     flight.writes.push_back(ring_->write_of(block, std::exchange(parts, {})));
     block += length;
   };
-  for (const Bytes& body : journaled) {
+  for (const Entry& entry : flight.entries) {
+    if (entry.body.empty()) continue;
     if (parts.size() == io::kDevicePartsMax) cut();
-    parts.push_back(body);
+    parts.push_back(entry.body.span());
   }
   cut();
   CHECK_EQ(block, batch.position.next_block);
-  std::vector<io::DeviceWrite> homes = merge(std::move(direct));
-  // In one flush when they lie together; else the blocks first: the record promises them.
-  auto& with = ring_->shares_data_device() ? flight.writes : flight.home_first;
-  with.insert(with.end(), std::make_move_iterator(homes.begin()),
-              std::make_move_iterator(homes.end()));
 }
 
 // It may outlive the journal: nothing of that is touched here.
 Task<void> Journal::write(std::shared_ptr<Flight> flight, runtime::Runtime* runtime,
-                          io::BlockDevice* data, RingDevice* ring, bool flush) {
+                          RingDevice* ring, bool flush) {
   Status status;
   FAULT_POINT("store.batch.begin");
-  if (!flight->home_first.empty()) {
-    status = co_await data->write_durably(std::move(flight->home_first));
-    FAULT_POINT("store.batch.home_first");
-  }
-  // Given up meanwhile: the record of an op that was answered with an error is not written.
-  if (status.has_value() && !flight->answered && flush) {
+  if (flush) {
     status = co_await ring->write_durably(std::move(flight->writes));
-  } else if (status.has_value() && !flight->answered) {
+  } else {
     for (io::DeviceWrite& write : flight->writes) {
       std::vector<Bytes> parts = std::move(write.parts);
       status = co_await ring->device().write(write.offset, std::move(parts));
@@ -334,8 +306,11 @@ Task<void> Journal::write(std::shared_ptr<Flight> flight, runtime::Runtime* runt
     }
   }
   FAULT_POINT("store.batch.flushed");
-  flight->written.set(status);
-  flight->returned.set(std::move(status));
+  flight->returned.set(status);
+  if (!flight->written.has_value()) {
+    flight->written = std::move(status);
+    if (flight->waiter) std::exchange(flight->waiter, nullptr).resume();
+  }
   // The group that runs this task is a part of the flight: it goes in a turn of its own.
   runtime->post([keep = std::move(flight)] {});
 }
@@ -346,24 +321,30 @@ Task<void> Journal::commit(std::shared_ptr<Flight> flight) {
   prepare_writes(*flight);
   const JournalPosition next = flight->committed.position;
   usage_.push(next, flight->at, next.next_block - flight->at);
-  flight->group.spawn(write(flight, &runtime_, &data_, ring_, !hooks_.ack_before_flush));
-  const Status written = co_await flight->written.wait();
-  if (!failure_.has_value() && !written.has_value()) fail_with(written.error());
+  flight->group.spawn(write(flight, &runtime_, ring_, !hooks_.ack_before_flush));
+  co_await Written{flight.get()};
+  if (!failure_.has_value() && !flight->written->has_value()) fail_with(flight->written->error());
   if (!failure_.has_value()) {
     position_ = next;
     const Status applied = co_await hooks_.apply(&flight->committed);
     if (!failure_.has_value() && !applied.has_value()) fail_with(applied.error());
     FAULT_POINT("store.batch.applied");
   }
-  if (!failure_.has_value()) {
-    flight->answered = true;
-    for (Entry& entry : flight->entries) entry.done.set(Status());
-  }
+  const bool good = !failure_.has_value();
+  if (good) flight->answered = true;
   // A write that hangs keeps its flight for stop().
   if (flight->returned.is_set()) flight_.reset();
   committing_ = false;
   changed_.notify_all();
-  if (!failure_.has_value() && usage_.used() > usage_.blocks() / 2) hooks_.on_pressure();
+  if (good && usage_.used() > usage_.blocks() / 2) hooks_.on_pressure();
+  if (!good) co_return;
+  // One writer after the other: the turn that brought the answer takes it on. Of many none goes
+  // before the next batch does.
+  if (flight->entries.size() == 1 && queue_.empty()) {
+    flight->entries.front().done.set_now(Status());
+    co_return;
+  }
+  for (Entry& entry : flight->entries) entry.done.set(runtime_, Status());
 }
 
 }  // namespace cairn::chunkserver::store

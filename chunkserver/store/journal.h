@@ -1,6 +1,7 @@
 // Journal: group commit. While one batch is on its way to the disk the next one collects; a batch
-// is one write of records and journaled blocks to the ring, the direct blocks of its records when
-// the ring shares their device, then one flush for all of them. docs/protocols/chunk-store.md.
+// is one write of records and journaled blocks to the ring, then one flush of the ring's device:
+// when that is the data file's the flush also covers what was written there before submit().
+// docs/protocols/chunk-store.md.
 //
 // Owns:     the queue, the commit task, what of the ring is in use.
 // Promises: records are written, made durable, applied and answered in the order of submit();
@@ -11,9 +12,9 @@
 //           stop() always ends: in order when nothing failed. After a failure it gives a write that
 //           is in the device kStopGrace to come back (and waits for an `apply` under way); if it
 //           does not, hangs() is true from then on.
-// Requires: the loop thread; direct blocks lie in fresh space; stop() before it dies. Whoever
-//           submits bounds the bytes in flight. When hangs() is true after stop(), `data`, the ring
-//           and the runtime must live until the device lets go: to the end of the process.
+// Requires: the loop thread; stop() before it dies. Whoever submits bounds the bytes in flight.
+//           When hangs() is true after stop(), the ring and the runtime must live until the device
+//           lets go: to the end of the process.
 // Limits:   kBatchOpsMax ops, kBatchDataMax bytes, kBatchBlocksMax blocks and a quarter of the ring
 //           for a batch; a record that alone is more goes alone.
 // Errors:   kDiskFailed, kJournalFailed, those of `apply`; kNoSpace: the record does not fit into
@@ -26,6 +27,7 @@
 #include <optional>
 
 #include "chunkserver/io/block_device.h"
+#include "chunkserver/store/answer.h"
 #include "chunkserver/store/ring.h"
 #include "chunkserver/store/ring_device.h"
 #include "common/base/time.h"
@@ -40,8 +42,8 @@ inline constexpr ByteCount kBatchDataMax = 32_MiB;
 
 // A batch that is durable.
 struct CommittedBatch {
-  std::vector<const Record*> records;
-  std::vector<const Buffer*> bodies;  // beside records: the blocks of each, maybe empty
+  std::vector<Record*> records;       // nobody needs their lists after `apply`
+  std::vector<const Buffer*> bodies;  // beside records: the journaled blocks of each, maybe empty
   JournalPosition position;
   std::uint64_t first_data_block = 0;  // of the ring: where its journaled blocks begin
 };
@@ -66,22 +68,21 @@ class Journal {
   static constexpr Duration kSoonDelay = 20ms;
   static constexpr Duration kStopGrace = 1s;
 
-  // `data`: where direct blocks go. `ring` and `data` outlive it. `position`: the last batch there
-  // is; `live`: what is not released, up to `position`.
-  Journal(runtime::Runtime& runtime, io::BlockDevice& data, RingDevice& ring,
-          JournalPosition position, std::vector<RingUsage::Live> live, Hooks hooks);
+  // `ring` outlives it. `position`: the last batch there is; `live`: what is not released, up to
+  // `position`.
+  Journal(runtime::Runtime& runtime, RingDevice& ring, JournalPosition position,
+          std::vector<RingUsage::Live> live, Hooks hooks);
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  void start();
   // Writes what is queued, then ends; a pause ends with it.
   Task<void> stop();
 
-  // Takes its place in the order now. `body` holds the blocks of a record that brings some, those
-  // of a direct one only if they are not at home durably already (when the ring has a device of its
-  // own that must be done before: the journal would do it with one more flush).
-  runtime::Completion<Status> submit(Record record, Buffer body, Urgency urgency);
+  // Takes its place in the order now. `body`: the blocks of a journaled record. Those of a direct
+  // one are at home: the writes have ended when the ring shares the data file's device (the batch's
+  // flush begins later and covers them), and are durable when it does not.
+  Answer submit(Record record, Buffer body, Urgency urgency);
   // The table has everything up to `sequence`, durably, and nothing up to it is only here.
   void release(std::uint64_t sequence);
 
@@ -89,7 +90,7 @@ class Journal {
   // queue.
   Task<void> pause();
   // Resumes with another ring, empty; the sequence and the chain go on. Requires: paused,
-  // everything released.
+  // everything released; direct blocks of what is queued are as submit() wants them for this ring.
   void resume_with(RingDevice& ring);
   void resume();
 
@@ -106,22 +107,31 @@ class Journal {
   std::optional<JournalPosition> position_of(std::uint64_t sequence) const;
   std::uint64_t used_blocks() const { return usage_.used(); }
   std::uint64_t blocks() const { return usage_.blocks(); }
+  // What release(sequence) would give back.
+  std::uint64_t releasable(std::uint64_t sequence) const { return usage_.releasable(sequence); }
   const std::optional<Error>& failure() const { return failure_; }
 
  private:
   struct Entry {
     Record record;
     Buffer body;
-    runtime::Completion<Status> done;
+    Answer done;
+    ByteCount bytes = 0;       // among the records of a batch, at most
+    std::uint64_t blocks = 0;  // behind them
   };
   struct Flight;
+  struct Written;
   struct Plan {
     std::size_t entries = 0;
     std::uint64_t blocks = 0;
+    ByteCount record_bytes = 0;
   };
 
-  Task<void> run();
   bool due() const;
+  // Begins to write if something is due.
+  void kick();
+  void kick_soon();
+  Task<void> run();
   // The next batch: so many from the front of the queue.
   Plan plan() const;
   // Takes it and its place in the ring; nullptr when there is no room.
@@ -131,11 +141,10 @@ class Journal {
   Task<void> commit(std::shared_ptr<Flight> flight);
   void prepare_writes(Flight& flight);
   static Task<void> write(std::shared_ptr<Flight> flight, runtime::Runtime* runtime,
-                          io::BlockDevice* data, RingDevice* ring, bool flush);
+                          RingDevice* ring, bool flush);
   void fail_with(Error error);
 
   runtime::Runtime& runtime_;
-  io::BlockDevice& data_;
   RingDevice* ring_;
   JournalPosition position_;
   Hooks hooks_;
@@ -145,7 +154,11 @@ class Journal {
   bool soon_passed_ = false;
   runtime::TimerId soon_timer_ = 0;
   bool full_ = false;  // there was no room for the next batch; until a release
+  bool running_ = false;
   bool committing_ = false;
+  bool kick_posted_ = false;
+  // Who submits comes in company: the rest of this turn is waited for.
+  bool gathering_ = true;
   bool paused_ = false;
   bool stopping_ = false;
   bool hanging_ = false;

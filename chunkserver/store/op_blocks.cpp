@@ -84,6 +84,43 @@ std::vector<BlockRange> merged(const std::vector<BlockRange>& ranges) {
   return result;
 }
 
+BlockRange hull_of(const PendingOp& op) {
+  std::uint64_t first = kPieceBlocksMax;
+  std::uint64_t end = 0;
+  for (const std::vector<BlockRange>* ranges : {&op.writes, &op.zeroes, &op.deltas}) {
+    if (ranges->empty()) continue;
+    first = std::min(first, ranges->front().first);
+    end = std::max(end, ranges->back().end());
+  }
+  return end == 0 ? BlockRange() : BlockRange{first, end - first};
+}
+
+std::vector<BlockRange> undecided_blocks(const PieceRow& row) {
+  const auto held = [&row](const ForwardedOp& forwarded) {
+    return std::ranges::find(row.pending, forwarded.op, &PendingOp::op) != row.pending.end();
+  };
+  if (!std::ranges::all_of(row.forwarded, held)) return {{0, kPieceBlocksMax}};
+  std::vector<BlockRange> all;
+  for (const PendingOp& op : row.pending) {
+    const bool forwarded =
+        std::ranges::find(row.forwarded, op.op, &ForwardedOp::op) != row.forwarded.end();
+    if (op.decided && !forwarded) continue;
+    for (const std::vector<BlockRange>* ranges : {&op.writes, &op.zeroes, &op.deltas}) {
+      all.insert(all.end(), ranges->begin(), ranges->end());
+    }
+  }
+  std::ranges::sort(all, {}, &BlockRange::first);
+  std::vector<BlockRange> touched;
+  for (const BlockRange& range : all) {
+    if (touched.empty() || touched.back().end() < range.first) {
+      touched.push_back(range);
+    } else {
+      touched.back().count = std::max(touched.back().end(), range.end()) - touched.back().first;
+    }
+  }
+  return touched;
+}
+
 std::vector<BlockRange> delta_topped(const std::vector<PendingOp>& ops, std::size_t count) {
   std::set<std::uint64_t> blocks;
   const auto cover = [&](const std::vector<BlockRange>& ranges) {

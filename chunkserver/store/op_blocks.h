@@ -44,6 +44,11 @@ std::vector<Extent> with_home(const std::vector<Extent>& extents, std::size_t in
 std::vector<Extent> delta_homes(const PendingOp& op);
 // The same blocks in as few ranges as possible.
 std::vector<BlockRange> merged(const std::vector<BlockRange>& ranges);
+// From the first to the last block that the op changes; empty when there is none.
+BlockRange hull_of(const PendingOp& op);
+// The blocks that an undecided op changes, merged; all that a piece can have when the blocks of a
+// forwarded op are not known any more.
+std::vector<BlockRange> undecided_blocks(const PieceRow& row);
 // Blocks whose newest layer among the first `count` ops is a delta, merged.
 std::vector<BlockRange> delta_topped(const std::vector<PendingOp>& ops, std::size_t count);
 

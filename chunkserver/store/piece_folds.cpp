@@ -134,11 +134,20 @@ Task<Status> PieceStore::submit_payload(Record record, Buffer body) {
   const PieceId piece = piece_of(record);
   CO_TRY(std::vector<Extent> extents, co_await allocate_now(body.size() / kBlockBytes));
   const bool journaled = is_journaled(body.size(), false);
-  if (!journaled && !body.empty() && !ring_->shares_data_device()) {
-    CO_TRY_VOID(co_await write_home(&extents, &body));
+  const bool direct = !journaled && !body.empty();
+  if (direct) {
+    std::vector<Extent> homes = extents;
+    CO_TRY_VOID(co_await write_home(std::move(homes), std::move(body)));
     body = Buffer();
   }
-  CO_TRY_VOID(co_await load(piece, {}));
+  bool durable = !direct;
+  do {
+    if (lacks_flush(durable)) {
+      CO_TRY_VOID(co_await flush_home());
+      durable = true;
+    }
+    CO_TRY_VOID(co_await load(piece, {}));
+  } while (lacks_flush(durable));
   Status ready = usable();
   const auto staged = staged_.find(piece);
   const bool removed = staged != staged_.end() && staged->second.removals != 0;
@@ -154,8 +163,7 @@ Task<Status> PieceStore::submit_payload(Record record, Buffer body) {
   Payload& payload = payload_in(record);
   payload.extents = std::move(extents);
   payload.journaled = journaled;
-  runtime::Completion<Status> done =
-      submit(std::move(record), std::move(body), Journal::Urgency::kNow, *fence);
+  Answer done = submit(std::move(record), std::move(body), Journal::Urgency::kNow, *fence);
   co_return co_await done.wait();
 }
 

@@ -29,8 +29,8 @@ void append(std::vector<Extent>& extents, Extent extent) {
 
 }  // namespace
 
-Status PieceIndex::apply(const Record& record) {
-  return std::visit([this](const auto& r) { return take(r); }, record);
+Status PieceIndex::apply(Record&& record) {
+  return std::visit([this](auto& r) { return take(r); }, record);
 }
 
 std::vector<Extent> PieceIndex::take_freed() { return std::exchange(freed_, {}); }
@@ -155,7 +155,7 @@ Status PieceIndex::settle_below(PieceId piece, PieceRow& row, OpId mark) {
   return settle_decided(piece, row);
 }
 
-Status PieceIndex::take(const PrepareRecord& record) {
+Status PieceIndex::take(PrepareRecord& record) {
   TRY(PieceRow* const row, rows_.change_piece(record.piece));
   if (!row->fence.exists) {
     ++rows_.counters().pieces;
@@ -176,11 +176,11 @@ Status PieceIndex::take(const PrepareRecord& record) {
   PendingOp op;
   op.op = record.op;
   op.participants = record.participants;
-  op.writes = record.writes;
-  op.zeroes = record.zeroes;
-  op.deltas = record.deltas;
-  op.extents = record.payload.extents;
-  op.crcs = record.payload.crcs;
+  op.writes = std::move(record.writes);
+  op.zeroes = std::move(record.zeroes);
+  op.deltas = std::move(record.deltas);
+  op.extents = std::move(record.payload.extents);
+  op.crcs = std::move(record.payload.crcs);
   row->pending.insert(at, std::move(op));
   return {};
 }

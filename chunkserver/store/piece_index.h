@@ -22,12 +22,14 @@ class PieceIndex {
   explicit PieceIndex(RowStore& rows, bool stale_zeroes = false)
       : rows_(rows), stale_zeroes_(stale_zeroes) {}
 
-  Status apply(const Record& record);
+  // Takes the lists of the record; its other fields stay.
+  Status apply(Record&& record);
+  Status apply(const Record& record) { return apply(Record(record)); }
   // Blocks nothing refers to any more.
   std::vector<Extent> take_freed();
 
  private:
-  Status take(const PrepareRecord& record);
+  Status take(PrepareRecord& record);
   Status take(const SettleRecord& record);
   Status take(const SealRecord& record);
   Status take(const ResolveRecord& record);

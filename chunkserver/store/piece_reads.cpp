@@ -34,8 +34,7 @@ Task<Result<ReadAnswer>> PieceStore::read(PieceId piece, std::vector<BlockRange>
   if (blocks > kReadBlocksMax)
     co_return fail(Code::kInvalidArgument, "too many blocks in one read");
   const ByteCount bytes = std::max<ByteCount>(blocks * kBlockBytes, kBlockBytes);
-  runtime::Semaphore::Permit permit =
-      co_await read_budget_.acquire_until(bytes, runtime_.after(kFenceLook));
+  runtime::Semaphore::Permit permit;
   while (!permit.held()) {
     CO_TRY_VOID(usable());
     permit = co_await read_budget_.acquire_until(bytes, runtime_.after(kFenceLook));
@@ -51,15 +50,64 @@ Task<Result<PieceStore::Content>> PieceStore::read_content(PieceId piece,
                                                            std::vector<BlockRange> ranges,
                                                            std::optional<OpId> through,
                                                            bool verify) {
-  CO_TRY_VOID(co_await load(piece, ranges));
+  if (!table_->has(piece, ranges)) {
+    std::vector<BlockRange> missing = ranges;
+    CO_TRY_VOID(co_await load(piece, std::move(missing)));
+  }
   CO_TRY(const PieceRow* const row, table_->piece(piece));
   if (row == nullptr) co_return fail(Code::kPieceMissing, "there is no such piece here");
   CO_TRY(std::vector<LocatedBlock> blocks, locate(*table_, piece, *row, ranges, through));
   // Blocks that are freed from now on stay as they are until this read has ended.
   const ReuseGate::Ticket ticket = gate_.begin_read();
-  Result<Content> content = co_await read_located(piece, std::move(blocks), through, verify);
+  Result<Content> content = Content();
+  if (!through.has_value() && is_run_at_home(blocks)) {
+    content = co_await read_run(piece, std::move(blocks), verify);
+  } else {
+    content = co_await read_located(piece, std::move(blocks), through, verify);
+  }
   gate_.end_read(ticket);
   if (release_freed()) progress_.notify_all();
+  co_return content;
+}
+
+bool PieceStore::is_run_at_home(const std::vector<LocatedBlock>& blocks) const {
+  if (blocks.empty()) return false;
+  const std::uint64_t home = blocks.front().base.disk;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const LocatedBlock& one = blocks[i];
+    if (one.base.disk == 0 || one.base.disk != home + i || !one.deltas.empty()) return false;
+    if (homes_.find(one.base.disk) != nullptr) return false;
+  }
+  return true;
+}
+
+Task<Result<PieceStore::Content>> PieceStore::read_run(PieceId piece,
+                                                       std::vector<LocatedBlock> blocks,
+                                                       bool verify) {
+  Content content;
+  content.bytes = Buffer::allocate(blocks.size() * kBlockBytes);
+  const DiskOffset offset(blocks.front().base.disk * kBlockBytes);
+  const Status status = co_await device_.read(offset, content.bytes.span());
+  // Which of them can the drive not read?
+  if (!status.has_value() && blocks.size() > 1) {
+    co_return co_await read_located(piece, std::move(blocks), std::nullopt, verify);
+  }
+  const bool look = options_.verify_on_read || verify;
+  content.crcs.reserve(blocks.size());
+  Status first;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const LocatedBlock& one = blocks[i];
+    const Bytes bytes = content.bytes.span().subspan(i * kBlockBytes, kBlockBytes);
+    Status right = check_block(piece, one.block, one.base, bytes, status, look, std::nullopt);
+    if (!right.has_value() && first.has_value()) first = std::move(right);
+    content.crcs.push_back(one.base.crc);
+    if (!content.present.empty() && content.present.back().end() == one.block) {
+      ++content.present.back().count;
+    } else {
+      content.present.push_back({one.block, 1});
+    }
+  }
+  if (!first.has_value()) co_return fail(std::move(first).error());
   co_return content;
 }
 
@@ -111,42 +159,50 @@ Task<Result<PieceStore::Content>> PieceStore::read_located(PieceId piece,
   co_return content;
 }
 
-// Neighbours on the disk that lie together in memory are one request; what is only in the ring
-// comes
-// from memory or from there.
+// Blocks that one request brings.
+struct PieceStore::Run {
+  Fetch* first = nullptr;
+  std::size_t count = 0;
+  std::optional<std::uint64_t> ring_block;  // of the first; nullopt: they are at home
+};
+
+// Neighbours, at home or in the ring, that lie together in memory are one request; what memory
+// holds of the ring needs none.
 Task<Status> PieceStore::fetch_all(std::vector<Fetch>* fetches) {
-  std::vector<std::pair<Fetch*, std::size_t>> runs;
-  std::vector<std::pair<Fetch*, std::uint64_t>> in_ring;
+  std::vector<Run> runs;
+  bool reads_ring = false;
   for (Fetch& fetch : *fetches) {
     const HomeMap::Place* const place = homes_.find(fetch.place.disk);
     if (place != nullptr && !place->bytes.empty()) {
       std::memcpy(fetch.into.data(), place->bytes.data(), kBlockBytes);
       continue;
     }
-    if (place != nullptr) {
-      in_ring.emplace_back(&fetch, place->ring_block);
-      continue;
+    std::optional<std::uint64_t> ring_block;
+    if (place != nullptr) ring_block = place->ring_block;
+    reads_ring = reads_ring || place != nullptr;
+    bool joins = !runs.empty() && runs.back().first + runs.back().count == &fetch &&
+                 runs.back().ring_block.has_value() == ring_block.has_value() &&
+                 (&fetch)[-1].into.data() + kBlockBytes == fetch.into.data();
+    if (joins && place != nullptr) {
+      joins = *runs.back().ring_block + runs.back().count == *ring_block;
+    } else if (joins) {
+      joins = (&fetch)[-1].place.disk + 1 == fetch.place.disk;
     }
-    const bool joins = !runs.empty() && runs.back().first + runs.back().second == &fetch &&
-                       (&fetch)[-1].place.disk + 1 == fetch.place.disk &&
-                       (&fetch)[-1].into.data() + kBlockBytes == fetch.into.data();
     if (joins) {
-      ++runs.back().second;
+      ++runs.back().count;
     } else {
-      runs.emplace_back(&fetch, 1);
+      runs.push_back({&fetch, 1, ring_block});
     }
   }
-  if (runs.size() == 1 && in_ring.empty()) {
-    co_await fetch_run(this, runs[0].first, runs[0].second);
-    co_return Status();
-  }
-  runtime::TaskGroup reads(runtime_);
-  for (const auto& [first, count] : runs) reads.spawn(fetch_run(this, first, count));
   // Whoever begins must wake the checkpoint that waits for its end.
-  const bool reads_ring = !in_ring.empty();
-  const ReadEpochs::Ticket ring_ticket = reads_ring ? ring_reads_.begin() : ReadEpochs::Ticket{};
-  for (const auto& [fetch, block] : in_ring) reads.spawn(fetch_from_ring(this, fetch, block));
-  co_await reads.join();
+  const Epochs::Ticket ring_ticket = reads_ring ? ring_reads_.begin() : Epochs::Ticket{};
+  if (runs.size() == 1) {
+    co_await fetch_run(this, runs[0]);
+  } else {
+    runtime::TaskGroup reads(runtime_);
+    for (const Run& run : runs) reads.spawn(fetch_run(this, run));
+    co_await reads.join();
+  }
   if (reads_ring) {
     ring_reads_.end(ring_ticket);
     progress_.notify_all();
@@ -154,45 +210,52 @@ Task<Status> PieceStore::fetch_all(std::vector<Fetch>* fetches) {
   co_return Status();
 }
 
-Task<void> PieceStore::fetch_from_ring(PieceStore* self, Fetch* fetch, std::uint64_t ring_block) {
-  Status status = co_await self->ring_->read(ring_block, fetch->into);
-  fetch->status = std::move(status);
+Task<Status> PieceStore::read_blocks(std::optional<std::uint64_t> ring_block, std::uint64_t home,
+                                     MutableBytes into) {
+  if (ring_block.has_value()) co_return co_await ring_->read(*ring_block, into);
+  co_return co_await device_.read(DiskOffset(home * kBlockBytes), into);
 }
 
-Task<void> PieceStore::fetch_run(PieceStore* self, Fetch* first, std::size_t count) {
-  const DiskOffset at(first->place.disk * kBlockBytes);
-  const MutableBytes into(first->into.data(), count * kBlockBytes);
-  Status status = co_await self->device_.read(at, into);
+Task<void> PieceStore::fetch_run(PieceStore* self, Run run) {
+  Fetch* const first = run.first;
+  const MutableBytes into(first->into.data(), run.count * kBlockBytes);
+  Status status = co_await self->read_blocks(run.ring_block, first->place.disk, into);
   if (status.has_value()) co_return;
-  if (count == 1) {
+  if (run.count == 1) {
     first->status = std::move(status);
     co_return;
   }
   // Which of them can the drive not read?
-  for (std::size_t i = 0; i < count; ++i) {
-    Status one =
-        co_await self->device_.read(DiskOffset(first[i].place.disk * kBlockBytes), first[i].into);
+  for (std::size_t i = 0; i < run.count; ++i) {
+    std::optional<std::uint64_t> ring_block = run.ring_block;
+    if (ring_block.has_value()) *ring_block += i;
+    Status one = co_await self->read_blocks(ring_block, first[i].place.disk, first[i].into);
     first[i].status = std::move(one);
   }
 }
 
+Status PieceStore::check_block(PieceId piece, std::uint64_t block, const BlockPlace& place,
+                               Bytes bytes, Status status, bool look, std::optional<OpId> through) {
+  if (status.has_value()) {
+    if (!look || options_.sabotage.skip_verify || crc32c(bytes) == place.crc) return {};
+    status = fail(Code::kChecksumMismatch,
+                  fmt::format("block {} of piece {}.{} (disk block {})", block, piece.chunk.raw(),
+                              piece.index.raw(), place.disk));
+  }
+  if (still_lies_at(piece, block, place.disk, through)) {
+    note_damaged({piece, block, place.disk, place.crc}, status.error());
+  }
+  return status;
+}
+
 Status PieceStore::check_fetched(PieceId piece, std::vector<Fetch>* fetches,
                                  std::optional<OpId> through, bool verify) {
-  const bool all = (options_.verify_on_read || through.has_value() || verify);
+  const bool all = options_.verify_on_read || through.has_value() || verify;
   Status first;
   for (Fetch& fetch : *fetches) {
-    const bool look = (all || fetch.merged) && !options_.sabotage.skip_verify;
-    const bool right = !look || crc32c(fetch.into) == fetch.place.crc;
-    if (fetch.status.has_value() && right) continue;
-    if (fetch.status.has_value()) {
-      fetch.status = fail(Code::kChecksumMismatch,
-                          fmt::format("block {} of piece {}.{} (disk block {})", fetch.block,
-                                      piece.chunk.raw(), piece.index.raw(), fetch.place.disk));
-    }
-    if (still_lies_at(piece, fetch.block, fetch.place.disk, through)) {
-      note_damaged({piece, fetch.block, fetch.place.disk, fetch.place.crc}, fetch.status.error());
-    }
-    if (first.has_value()) first = fetch.status;
+    Status right = check_block(piece, fetch.block, fetch.place, fetch.into, std::move(fetch.status),
+                               all || fetch.merged, through);
+    if (!right.has_value() && first.has_value()) first = std::move(right);
   }
   return first;
 }
@@ -236,6 +299,7 @@ Task<Result<std::vector<BlockRange>>> PieceStore::stored(PieceId piece, std::uin
   if (first >= kPieceBlocksMax) co_return std::vector<BlockRange>();
   std::vector<BlockRange> rest(1, BlockRange{first, kPieceBlocksMax - first});
   CO_TRY_VOID(co_await load(piece, std::move(rest)));
+  CO_TRY_VOID(usable());
   CO_TRY(const PieceRow* const row, table_->piece(piece));
   if (row == nullptr) co_return fail(Code::kPieceMissing, "there is no such piece here");
   co_return stored_ranges(*table_, piece, *row, first, most);
@@ -244,6 +308,7 @@ Task<Result<std::vector<BlockRange>>> PieceStore::stored(PieceId piece, std::uin
 Task<Result<PieceFacts>> PieceStore::facts(PieceId piece) {
   CO_TRY_VOID(usable());
   CO_TRY_VOID(co_await load(piece, {}));
+  CO_TRY_VOID(usable());
   CO_TRY(const PieceRow* const row, table_->piece(piece));
   if (row == nullptr) co_return fail(Code::kPieceMissing, "there is no such piece here");
   co_return row->facts;

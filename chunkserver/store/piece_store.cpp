@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "chunkserver/store/op_blocks.h"
 #include "common/base/check.h"
 
 namespace cairn::chunkserver::store {
@@ -45,7 +46,6 @@ Task<Result<std::unique_ptr<PieceStore>>> PieceStore::open(runtime::Runtime* run
   const std::set<PieceId> touched = std::move(recovered.touched);
   std::unique_ptr<PieceStore> store(
       new PieceStore(*runtime, *device, *kv, *log, std::move(options), std::move(recovered)));
-  store->journal_->start();
   // Deltas that were decided and not folded when the last life ended; others are seen when loaded.
   for (const PieceId piece : touched) store->fold_soon(piece);
   store->group_.spawn(store->run_upkeep());
@@ -66,6 +66,7 @@ PieceStore::PieceStore(runtime::Runtime& runtime, io::BlockDevice& device, kv::K
       space_(std::move(recovered.space)),
       homer_(runtime, device, homes_, gate_),
       data_flush_(runtime, device),
+      direct_writes_(runtime, device),
       applied_(recovered.applied),
       tail_(recovered.tail),
       last_batch_(runtime.now()),
@@ -85,7 +86,7 @@ PieceStore::PieceStore(runtime::Runtime& runtime, io::BlockDevice& device, kv::K
   };
   hooks.on_refused = [this](const Record& record) { withdraw(record); };
   hooks.on_failure = [this](const Error& error) { fence(error); };
-  journal_ = std::make_unique<Journal>(runtime, device, *ring_, applied_, std::move(recovered.live),
+  journal_ = std::make_unique<Journal>(runtime, *ring_, applied_, std::move(recovered.live),
                                        std::move(hooks));
 }
 
@@ -106,6 +107,11 @@ Task<Status> PieceStore::load(PieceId piece, std::vector<BlockRange> ranges) {
   co_return loaded;
 }
 
+const PieceStore::Staged::Op* PieceStore::Staged::find(OpId op) const {
+  const auto at = std::ranges::lower_bound(ops, op, {}, &Op::op);
+  return at != ops.end() && at->op == op ? &*at : nullptr;
+}
+
 Result<FenceState> PieceStore::fence_of(PieceId piece) {
   const auto it = staged_.find(piece);
   if (it != staged_.end()) return it->second.fence;
@@ -113,15 +119,15 @@ Result<FenceState> PieceStore::fence_of(PieceId piece) {
   return row != nullptr ? row->fence : FenceState();
 }
 
-runtime::Completion<Status> PieceStore::submit(Record record, Buffer body, Journal::Urgency urgency,
-                                               FenceState after) {
+Answer PieceStore::submit(Record record, Buffer body, Journal::Urgency urgency, FenceState after) {
   const PieceId piece = piece_of(record);
   Staged& staged = staged_[piece];
   staged.fence = after;
   ++staged.records;
   if (const auto* prepare = std::get_if<PrepareRecord>(&record)) {
-    staged.ops.emplace(prepare->op, content_digest(prepare->writes, prepare->zeroes,
-                                                   prepare->deltas, prepare->payload.crcs));
+    const auto at = std::ranges::lower_bound(staged.ops, prepare->op, {}, &Staged::Op::op);
+    staged.ops.insert(at, {prepare->op, content_digest(prepare->writes, prepare->zeroes,
+                                                       prepare->deltas, prepare->payload.crcs)});
   }
   if (std::holds_alternative<RemoveRecord>(record)) ++staged.removals;
   ++submitted_;
@@ -134,6 +140,7 @@ void PieceStore::fence(const Error& error) {
   log_.error("the store is fenced: {}", error.to_string());
   journal_->abort(error);
   data_flush_.abort(error);
+  direct_writes_.abort(error);
   progress_.notify_all();
   wake_upkeep();
 }
@@ -144,8 +151,8 @@ Task<Status> PieceStore::settle(PieceId piece, OpId below) {
   CO_TRY(const FenceState fence, fence_of(piece));
   CO_TRY(const bool news, check_settle(fence, below));
   if (!news) co_return Status();
-  runtime::Completion<Status> done = submit(SettleRecord{piece, below}, Buffer(),
-                                            Journal::Urgency::kSoon, after_settle(fence, below));
+  Answer done = submit(SettleRecord{piece, below}, Buffer(), Journal::Urgency::kSoon,
+                       after_settle(fence, below));
   // Nobody waits for it: an op that is settled late is settled all the same.
   static_cast<void>(done);
   co_return Status();
@@ -157,9 +164,8 @@ Task<Result<SealAnswer>> PieceStore::seal(PieceId piece, ChunkVersion version, L
   CO_TRY(const FenceState fence, fence_of(piece));
   CO_TRY(const bool news, check_seal(fence, version, epoch));
   if (news) {
-    runtime::Completion<Status> done =
-        submit(SealRecord{piece, version, epoch}, Buffer(), Journal::Urgency::kNow,
-               after_seal(fence, version, epoch));
+    Answer done = submit(SealRecord{piece, version, epoch}, Buffer(), Journal::Urgency::kNow,
+                         after_seal(fence, version, epoch));
     CO_TRY_VOID(co_await done.wait());
   }
   // A seal that is repeated while the first is under way answers what is durable, too.
@@ -172,11 +178,15 @@ Task<Result<SealAnswer>> PieceStore::seal(PieceId piece, ChunkVersion version, L
   answer.settled = row->fence.settled;
   for (const PendingOp& op : row->pending) {
     // A decided one only waits for its fold; a forwarded one is listed below.
-    if (!op.decided) answer.undecided.push_back({op.op, op.participants});
+    if (!op.decided) answer.undecided.push_back({op.op, op.participants, false, hull_of(op)});
   }
   for (const ForwardedOp& op : row->forwarded) {
-    answer.undecided.push_back({op.op, op.participants, true});
+    const auto held = std::ranges::find(row->pending, op.op, &PendingOp::op);
+    const BlockRange hull =
+        held != row->pending.end() ? hull_of(*held) : BlockRange{0, kPieceBlocksMax};
+    answer.undecided.push_back({op.op, op.participants, true, hull});
   }
+  answer.touched = undecided_blocks(*row);
   std::sort(answer.undecided.begin(), answer.undecided.end(),
             [](const UndecidedOp& a, const UndecidedOp& b) { return a.op < b.op; });
   co_return answer;
@@ -190,28 +200,39 @@ Task<Status> PieceStore::resolve(PieceId piece, ChunkVersion version, LeaseEpoch
   CO_TRY_VOID(check_resolve(fence, version, epoch));
   std::sort(forward.begin(), forward.end());
   ResolveRecord record{piece, epoch, std::move(forward)};
-  runtime::Completion<Status> done =
-      submit(std::move(record), Buffer(), Journal::Urgency::kNow, fence);
+  Answer done = submit(std::move(record), Buffer(), Journal::Urgency::kNow, fence);
   co_return co_await done.wait();
 }
 
-Task<Status> PieceStore::remove(PieceId piece) {
+void PieceStore::bury(PieceId piece, ChunkVersion most) {
+  const auto [at, fresh] = tombstones_.try_emplace(piece, most);
+  at->second = std::max(at->second, most);
+  if (fresh) tombstone_order_.push_back(piece);
+  if (tombstone_order_.size() <= kTombstonesMax) return;
+  tombstones_.erase(tombstone_order_.front());
+  tombstone_order_.pop_front();
+}
+
+Task<Status> PieceStore::remove(PieceId piece, std::optional<ChunkVersion> most) {
   CO_TRY_VOID(co_await load(piece, {}));
   CO_TRY_VOID(usable());
-  CO_TRY(const FenceState fence, fence_of(piece));
-  if (!fence.exists) {
-    // A removal under way must be durable before this one says so.
-    while (staged_.contains(piece) && !failure_.has_value()) co_await progress_.wait();
-    if (failure_.has_value()) co_return fail(*failure_);
-    co_return Status();
+  CO_TRY(FenceState fence, fence_of(piece));
+  // A removal under way must be durable before this one says so, and so must what made it newer.
+  const auto is_meant = [most](const FenceState& state) {
+    return state.exists && (!most.has_value() || state.version <= *most);
+  };
+  while (!is_meant(fence) && staged_.contains(piece)) {
+    CO_TRY(const PieceRow* const row, table_->piece(piece));
+    if (fence.exists && row != nullptr && !is_meant(row->fence)) break;
+    co_await progress_.wait();
+    CO_TRY_VOID(co_await load(piece, {}));
+    CO_TRY_VOID(usable());
+    CO_TRY(fence, fence_of(piece));
   }
-  if (tombstones_.insert_or_assign(piece, fence.version).second) tombstone_order_.push_back(piece);
-  if (tombstone_order_.size() > kTombstonesMax) {
-    tombstones_.erase(tombstone_order_.front());
-    tombstone_order_.pop_front();
-  }
-  runtime::Completion<Status> done =
-      submit(RemoveRecord{piece}, Buffer(), Journal::Urgency::kNow, FenceState());
+  if (!is_meant(fence)) co_return Status();
+  // No suspension between the check and the submission.
+  bury(piece, fence.version);
+  Answer done = submit(RemoveRecord{piece}, Buffer(), Journal::Urgency::kNow, FenceState());
   co_return co_await done.wait();
 }
 
@@ -268,6 +289,7 @@ Task<Status> PieceStore::close() {
   upkeep_ends_ = true;
   wake_upkeep();
   co_await group_.join();
+  co_await direct_writes_.stop();
   // A write that never returns still looks at the ring's device.
   if (journal_->hangs()) static_cast<void>(ring_.release());
   if (failure_.has_value()) co_return fail(*failure_);

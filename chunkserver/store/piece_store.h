@@ -2,14 +2,13 @@
 // docs/protocols/chunk-store.md how it is kept.
 //
 // Owns:     table, journal, home map, space map, the order of everything; not the data device and
-//           not
-//           the Kv (they outlive it).
+//           not the Kv (they outlive it).
 // Promises: prepare, seal, resolve and remove answer when durable. An op is there wholly or not at
 //           all, whatever crashes when. Reads serve the newest prepared state, every block checked
 //           by its CRC. Repeats are harmless. Blocks are reused only when the record that freed
 //           them is durable and nobody may look at them. When the store is fenced calls that wait
-//           in
-//           it end within kFenceLook; one whose own request hangs in the drive ends when that does.
+//           in it end within kFenceLook, also writes that hang in the drive; a read or a flush of
+//           its own that hangs there ends when that does.
 // Requires: the loop thread; close() before it dies; every call ended before close() returns.
 // Limits:   in-flight bytes of Options; kPendingOpsMax undecided ops a piece; kHomelessBlocksMax
 //           blocks that are only in the ring. Full means wait.
@@ -22,127 +21,24 @@
 #include <functional>
 #include <memory>
 #include <set>
+#include <unordered_map>
 
 #include "chunkserver/io/block_device.h"
+#include "chunkserver/store/direct_writes.h"
 #include "chunkserver/store/fence.h"
 #include "chunkserver/store/flush_group.h"
 #include "chunkserver/store/homer.h"
 #include "chunkserver/store/journal.h"
-#include "chunkserver/store/read_epochs.h"
 #include "chunkserver/store/recovery.h"
 #include "chunkserver/store/reuse_gate.h"
-#include "chunkserver/store/sabotage.h"
 #include "chunkserver/store/space_map.h"
+#include "chunkserver/store/store_words.h"
 #include "common/kv/kv.h"
 #include "common/observe/log.h"
 #include "common/runtime/semaphore.h"
 #include "common/runtime/task_group.h"
 
 namespace cairn::chunkserver::store {
-
-struct StoreOptions {
-  // The ring of a new store; later it is where the superblock says.
-  ByteCount journal_bytes = 64_MiB;
-  std::string journal_directory;  // empty: in the data file
-  bool journal = true;            // false: only records and deltas go to the ring
-  OpenRing open_ring;             // needed for rings outside the data file
-  RemoveRing remove_ring;
-  // Bodies up to this size are journaled, larger ones go straight home.
-  ByteCount journal_write_max = 64_KiB;
-  ByteCount size_bytes = 0;          // of the data file with its ring; 0: what the filesystem has
-  ByteCount grow_bytes = 256_MiB;    // steps of growth
-  ByteCount write_budget = 128_MiB;  // bytes of PREPAREs under way
-  ByteCount read_budget = 128_MiB;
-  ByteCount cache_bytes = 64_MiB;      // of clean rows
-  ByteCount dirty_bytes_max = 32_MiB;  // of changed rows: a checkpoint is begun at half of it
-  ByteCount keep_bytes = 32_MiB;       // of journaled blocks in memory
-  bool verify_on_read = true;          // make-cs -S: false
-  Duration home_delay = 1s;            // a journaled block may wait so long for company
-  Duration fold_delay = 200ms;         // and a decided delta
-  // Runs a blocking call (the Kv) off the loop; empty: on it.
-  Offload offload;
-  Sabotage sabotage;  // tests of the tests only
-};
-
-struct PrepareRequest {
-  PieceId piece;
-  ChunkVersion version;
-  OpId op;
-  OpSeq settled_below;
-  std::uint32_t participants = 0;
-  bool create = false;
-  PieceFacts facts;
-  std::vector<BlockRange> writes;   // sorted, disjoint
-  std::vector<std::uint32_t> crcs;  // of the body: writes, then deltas; verified by the caller
-  std::vector<BlockRange> zeroes;   // sorted, disjoint, apart from writes
-  std::vector<BlockRange> deltas;   // sorted, disjoint, apart from both
-  bool unaligned = false;           // for the RMW counters
-};
-
-struct ReadAnswer {
-  std::vector<BlockRange> present;
-  std::vector<std::uint32_t> crcs;
-  Buffer bytes;  // the blocks of `present`, in order
-};
-
-struct UndecidedOp {
-  OpId op;
-  std::uint32_t participants = 0;
-  bool forwarded = false;  // by an earlier resolve: it cannot be dropped any more
-  friend bool operator==(const UndecidedOp&, const UndecidedOp&) = default;
-};
-struct SealAnswer {
-  std::vector<UndecidedOp> undecided;  // by op
-  OpId settled;
-};
-
-struct PieceStatusAnswer {
-  ChunkVersion version;
-  LeaseEpoch epoch;
-  std::uint64_t blocks = 0;
-  std::uint32_t undecided = 0;
-};
-
-// A block whose bytes are not what its CRC says, or that the drive could not read.
-struct DamagedBlock {
-  PieceId piece;
-  std::uint64_t block = 0;
-  std::uint64_t home = 0;
-  std::uint32_t crc = 0;  // of the right content
-  friend auto operator<=>(const DamagedBlock&, const DamagedBlock&) = default;
-};
-// Blocks that only folds and heals may take: a full store can still make its deltas whole.
-inline constexpr std::uint64_t kUpkeepReserveBlocks = kPrepareBlocksMax;
-// How often a call that waits for its turn looks whether the store was fenced.
-inline constexpr Duration kFenceLook = 500ms;
-inline constexpr std::size_t kDamagedBlocksMax =
-    65536;  // remembered; the scrub finds the rest again
-
-struct StoreStatistics {
-  ByteCount space_bytes = 0;
-  ByteCount free_bytes = 0;
-  std::uint64_t pieces = 0;
-  ByteCount used_bytes = 0;
-  std::uint64_t checksum_errors = 0;  // since the start
-  std::uint64_t read_errors = 0;
-  std::uint64_t damaged_blocks = 0;  // now
-  std::uint64_t healed_blocks = 0;   // since the start
-  std::uint64_t rmw = 0;
-  std::uint64_t jrmw = 0;
-  bool journal = true;
-  std::string journal_directory;
-  ByteCount journal_bytes = 0;
-  ByteCount journal_used_bytes = 0;
-  ByteCount journal_backlog_bytes = 0;  // not at home yet
-  bool clean = true;                    // nothing to commit: the ring may be lost without loss
-};
-
-// Where the ring should go; see StoreOptions.
-struct RingPlan {
-  std::string directory;
-  ByteCount bytes = 0;
-  bool journal = true;
-};
 
 class PieceStore {
  public:
@@ -155,16 +51,18 @@ class PieceStore {
 
   Task<Status> prepare(PrepareRequest request, Buffer body);
   // `ranges` sorted and disjoint, at most kReadBlocksMax blocks. `verify`: also where options say
-  // not
-  // to (the scrub).
+  // not to (the scrub).
   Task<Result<ReadAnswer>> read(PieceId piece, std::vector<BlockRange> ranges, bool verify = false);
   // Answers at once; it is durable and done soon, or never after a crash.
   Task<Status> settle(PieceId piece, OpId below);
   Task<Result<SealAnswer>> seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch);
   Task<Status> resolve(PieceId piece, ChunkVersion version, LeaseEpoch epoch,
                        std::vector<OpId> forward);
-  // Done already when the piece is not there.
-  Task<Status> remove(PieceId piece);
+  // Done already when the piece is not there, or is of a newer version than `most`: it was made
+  // anew since somebody wanted it gone.
+  Task<Status> remove(PieceId piece, std::optional<ChunkVersion> most = std::nullopt);
+  // PREPAREs up to that version find no piece there and make none, until the next start.
+  void bury(PieceId piece, ChunkVersion most);
   Task<Result<PieceStatusAnswer>> status(PieceId piece);
 
   // ---- scrub and healing ----
@@ -176,10 +74,8 @@ class PieceStore {
   // Damaged blocks that are known, by piece and block.
   std::vector<DamagedBlock> damaged() const;
   // Gives damaged blocks their content back. `body` in the order of `blocks`; a block whose bytes
-  // do
-  // not have the CRC the table holds is refused (kChecksumMismatch, nothing is changed), one that
-  // is
-  // no longer where it was is left alone.
+  // do not have the CRC the table holds is refused (kChecksumMismatch, nothing is changed), one
+  // that is no longer where it was is left alone.
   Task<Status> heal(PieceId piece, std::vector<DamagedBlock> blocks, Buffer body);
 
   StoreStatistics statistics() const;
@@ -187,9 +83,9 @@ class PieceStore {
   Task<Status> checkpoint();
   // The same for everything that was answered before the call.
   Task<Status> commit_all();
-  // Another ring; ops go on meanwhile. kNoSpace, kInvalidArgument, kJournalFailed (new ring):
-  // nothing
-  // changed. One at a time: kBusy.
+  // Another ring; ops go on meanwhile. One at a time: kBusy. kNoSpace, kInvalidArgument,
+  // kJournalFailed (new ring): nothing changed; but a ring file is resized by way of a small ring
+  // in the data file, and after an error of the second half the ring is there.
   Task<Status> switch_ring(RingPlan plan);
   // Resumes when every record that was submitted before the call is applied.
   Task<void> quiesce();
@@ -199,6 +95,7 @@ class PieceStore {
   void fence(const Error& error);
   // Why the store is fenced.
   const std::optional<Error>& failure() const { return failure_; }
+  const Sabotage& sabotage() const { return options_.sabotage; }
 
   // For tests: the rows and the space map agree, nothing leaks, nothing is used twice. Requires
   // idleness.
@@ -211,7 +108,12 @@ class PieceStore {
     std::size_t removals =
         0;  // on their way: while there are any the row in the table does not count
     std::size_t records = 0;
-    std::map<OpId, std::uint32_t> ops;  // with a digest of the content
+    struct Op {
+      OpId op;
+      std::uint32_t digest;  // of its content
+    };
+    std::vector<Op> ops;  // by op
+    const Op* find(OpId op) const;
   };
   enum class Verdict { kTake, kDone, kWait };
   struct Check {
@@ -233,12 +135,12 @@ class PieceStore {
   Task<Status> load(PieceId piece, std::vector<BlockRange> ranges);
   // Requires: loaded.
   Result<FenceState> fence_of(PieceId piece);
-  runtime::Completion<Status> submit(Record record, Buffer body, Journal::Urgency urgency,
-                                     FenceState after);
+  Answer submit(Record record, Buffer body, Journal::Urgency urgency, FenceState after);
   Task<Status> apply(const CommittedBatch* batch);
   Status apply_rows(const CommittedBatch& batch);
   void place_blocks(const CommittedBatch& batch);
-  void free_blocks(const CommittedBatch& batch, std::vector<Extent> freed);
+  // `brought`: direct homes of the batch that freed them, sorted.
+  void free_blocks(const std::vector<Extent>& brought, std::vector<Extent> freed);
   void unstage(const Record& record);
   // The journal will not have it.
   void withdraw(const Record& record);
@@ -246,9 +148,14 @@ class PieceStore {
   bool release_freed();
 
   // piece_writes.cpp
+  static Status check_shape(const PrepareRequest& request, const Buffer& body);
   Result<Check> check(const PrepareRequest& request);
-  // The same op is on its way already: answers when that one is durable.
-  Task<Status> await_twin(PieceId piece, OpId op);
+  // Finds homes where `extents` is empty, brings direct blocks there, and checks again: with any
+  // other verdict than kTake the homes are given back.
+  Task<Result<Check>> place(const PrepareRequest* request, const Buffer* body, bool direct,
+                            std::vector<Extent>* extents);
+  // The same op is on its way already: answers when that one is durable, or was refused.
+  Task<Status> await_twin(const PrepareRequest* request);
   Status check_tombstone(const PrepareRequest& request) const;
   bool is_journaled(ByteCount body, bool deltas) const;
   void count_unaligned(const PrepareRequest& request, bool journaled);
@@ -261,13 +168,21 @@ class PieceStore {
   Task<Status> make_room(std::uint64_t blocks);
   Task<Status> grow(std::uint64_t blocks);
   std::uint64_t limit_blocks() const;
-  // kUpkeepReserveBlocks, less in a tiny store.
+  // kUpkeepReserveBlocks, less in a store below 64 MiB.
   std::uint64_t reserve_blocks() const;
   void give_back(const std::vector<Extent>& extents);
-  // With a ring of its own device: direct blocks come home, durably, before their record.
-  Task<Status> write_home(const std::vector<Extent>* extents, const Buffer* body);
-  static Task<void> write_one(io::BlockDevice* device, io::DeviceWrite write, Status* first);
-  Task<Result<runtime::Semaphore::Permit>> await_turn(std::size_t body, std::uint64_t blocks);
+  // Direct blocks come home before their record is submitted. With a ring of its own device they
+  // must be durable, too: flush_home(); in the data file the flush of the record's batch covers
+  // them. `durable`: they are, or there are none.
+  Task<Status> write_home(std::vector<Extent> extents, Buffer body);
+  Task<Status> flush_home();
+  bool lacks_flush(bool durable) const { return !durable && !ring_->shares_data_device(); }
+  static Task<void> write_unawaited(PieceStore* self, std::vector<Extent> extents, Buffer body);
+  // Neither the homeless blocks (with `journaled` more) nor the changed rows are too many.
+  bool has_place(std::uint64_t journaled) const;
+  // And there is a share of the budget.
+  bool has_turn(ByteCount bytes, std::uint64_t journaled) const;
+  Task<Result<runtime::Semaphore::Permit>> await_turn(ByteCount bytes, std::uint64_t journaled);
   Task<Result<Check>> load_and_check(const PrepareRequest* request);
 
   // piece_reads.cpp
@@ -278,8 +193,16 @@ class PieceStore {
                                      std::optional<OpId> through, bool verify);
   struct Fetch;
   Task<Status> fetch_all(std::vector<Fetch>* fetches);
-  static Task<void> fetch_run(PieceStore* self, Fetch* first, std::size_t count);
-  static Task<void> fetch_from_ring(PieceStore* self, Fetch* fetch, std::uint64_t ring_block);
+  struct Run;
+  static Task<void> fetch_run(PieceStore* self, Run run);
+  Task<Status> read_blocks(std::optional<std::uint64_t> ring_block, std::uint64_t home,
+                           MutableBytes into);
+  // The blocks are neighbours at home and nothing lies upon them, as most are that are read.
+  bool is_run_at_home(const std::vector<LocatedBlock>& blocks) const;
+  Task<Result<Content>> read_run(PieceId piece, std::vector<LocatedBlock> blocks, bool verify);
+  // Status of one block that was read as `bytes`; damage is noted.
+  Status check_block(PieceId piece, std::uint64_t block, const BlockPlace& place, Bytes bytes,
+                     Status status, bool look, std::optional<OpId> through);
   // The first error; every damaged block among them is noted.
   Status check_fetched(PieceId piece, std::vector<Fetch>* fetches, std::optional<OpId> through,
                        bool verify);
@@ -302,16 +225,21 @@ class PieceStore {
   Task<void> run_upkeep();
   bool has_work() const;
   bool would_release() const;
-  Duration commit_interval() const;
+  // Blocks of the ring.
+  std::uint64_t release_gain() const;
   std::uint64_t worth_homing() const;
   bool wants_homing() const;
   bool wants_checkpoint() const;
   Duration upkeep_pause() const;
   Task<void> upkeep_wait(Duration most);
+  // It has something to do before it wakes up by itself.
+  bool upkeep_is_due() const;
   void wake_upkeep();
   Task<Result<std::uint64_t>> home_step();
   Task<Status> home_up_to(std::uint64_t sequence);
   Task<Status> checkpoint_now();
+  // The upkeep's own.
+  static Task<void> commit_beside(PieceStore* self);
   Task<Result<RingPlace>> place_ring(RingPlan plan);
   // Whoever reads in the ring now has left. Error: the store was fenced meanwhile.
   Task<Status> await_ring_readers();
@@ -335,9 +263,10 @@ class PieceStore {
   std::vector<Extent> withheld_;
   Homer homer_;
   FlushGroup data_flush_;
+  DirectWrites direct_writes_;
   JournalPosition applied_;
   JournalPosition tail_;  // of the last checkpoint
-  std::map<PieceId, Staged> staged_;
+  std::unordered_map<PieceId, Staged, PieceIdHash> staged_;
   std::uint64_t submitted_ = 0;        // records, since the start
   std::uint64_t applied_records_ = 0;  // or refused
   // Removed pieces and the version they had: a late PREPARE must not bring one back.
@@ -353,6 +282,7 @@ class PieceStore {
   bool closing_ = false;
   bool upkeep_ends_ = false;
   bool switching_ = false;
+  bool committing_ = false;  // a checkpoint that the upkeep began
   bool growing_ = false;
   bool pressure_ = false;        // the journal waits for room in the ring
   std::size_t space_short_ = 0;  // calls that wait for room on the drive
@@ -363,8 +293,9 @@ class PieceStore {
   std::deque<std::pair<std::uint64_t, Instant>> batch_times_;
   Instant last_batch_;
   Instant last_checkpoint_;
-  ReadEpochs ring_reads_;  // what somebody reads in the ring is not released
+  Epochs ring_reads_;  // what somebody reads in the ring is not released
   std::optional<runtime::Completion<bool>> upkeep_sleep_;
+  Instant upkeep_until_;  // when it ends by itself
   runtime::Semaphore write_budget_;
   runtime::Semaphore read_budget_;
   runtime::Mutex checkpoint_mutex_;

@@ -136,6 +136,12 @@ bool PieceTable::has(PieceId piece, const std::vector<BlockRange>& ranges) const
   return load.empty();
 }
 
+bool PieceTable::has_for(std::span<const Record* const> records) const {
+  TableLoad load(rows_);
+  for (const Record* const record : records) load.want(*record);
+  return load.empty();
+}
+
 Result<TableRows::Piece*> PieceTable::known(PieceId piece) {
   TableRows::Piece* const entry = rows_.find(piece);
   if (entry != nullptr && entry->known) return entry;

@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <set>
+#include <span>
 
 #include "chunkserver/store/piece_index.h"
 #include "chunkserver/store/table_rows.h"
@@ -50,6 +51,8 @@ class PieceTable final : public RowStore {
   Task<Status> load_for(std::vector<const Record*> records);
   // True: everything load() would read is here.
   bool has(PieceId piece, const std::vector<BlockRange>& ranges) const;
+  // The same for load_for().
+  bool has_for(std::span<const Record* const> records) const;
 
   Result<const PieceRow*> piece(PieceId piece) override;
   Result<const Segment*> segment(PieceId piece, std::uint32_t number) override;

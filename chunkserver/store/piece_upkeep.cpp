@@ -14,8 +14,6 @@ namespace {
 constexpr std::size_t kHomeStepBlocks = 1024;
 // A store that has nothing else to do commits what is left after so long.
 constexpr Duration kIdleCommit = 2s;
-// Between two checkpoints when half of the ring is in use.
-constexpr Duration kPressedCommit = 200ms;
 // Under load: bounds what a start has to read and bring home again.
 constexpr Duration kBusyCommit = 5s;
 
@@ -36,9 +34,9 @@ bool PieceStore::would_release() const {
   return homes_.unflushed() || homes_.tail_sequence(applied_.sequence) > tail_.sequence;
 }
 
-// A checkpoint costs several flushes: before the ring is full it is not made for every step.
-Duration PieceStore::commit_interval() const {
-  return journal_->used_blocks() * 2 > journal_->blocks() ? kPressedCommit : kBusyCommit;
+std::uint64_t PieceStore::release_gain() const {
+  const std::optional<std::uint64_t> oldest = homes_.oldest();
+  return journal_->releasable(oldest.has_value() ? *oldest - 1 : applied_.sequence);
 }
 
 // So many homeless blocks are worth a step although none of them is old: the more company they
@@ -61,11 +59,17 @@ bool PieceStore::wants_homing() const {
 }
 
 bool PieceStore::wants_checkpoint() const {
+  if (committing_) return false;
   if (table_->dirty_bytes() > options_.dirty_bytes_max / 2) return true;
   if (space_short_ != 0 && !withheld_.empty()) return true;
-  if (would_release() &&
-      (journal_->full() || runtime_.now() - last_checkpoint_ >= commit_interval())) {
-    return true;
+  if (would_release()) {
+    // It costs several flushes: it is not made for every step, but early enough that requests find
+    // room in the ring while it is under way.
+    const std::uint64_t gain = release_gain();
+    const std::uint64_t ring = journal_->blocks();
+    if (journal_->full() && gain != 0) return true;
+    if (journal_->used_blocks() * 2 > ring && gain * 4 >= ring) return true;
+    if (runtime_.now() - last_checkpoint_ >= kBusyCommit) return true;
   }
   return has_work() && homes_.empty() && runtime_.now() - last_batch_ >= kIdleCommit;
 }
@@ -80,8 +84,9 @@ Duration PieceStore::upkeep_pause() const {
     consider(batch_times_.front().second + options_.home_delay);
   }
   if (!fold_queue_.empty() && folding_.empty()) consider(fold_queue_.begin()->first);
+  if (committing_) return pause;  // its end wakes the upkeep
   if (homes_.empty() && has_work()) consider(last_batch_ + kIdleCommit);
-  if (would_release()) consider(last_checkpoint_ + commit_interval());
+  if (would_release()) consider(last_checkpoint_ + kBusyCommit);
   return pause;
 }
 
@@ -89,8 +94,16 @@ void PieceStore::wake_upkeep() {
   if (upkeep_sleep_.has_value()) upkeep_sleep_->set(true);
 }
 
+bool PieceStore::upkeep_is_due() const {
+  if (!upkeep_sleep_.has_value()) return false;
+  if (wants_checkpoint() || wants_homing()) return true;
+  const Duration pause = upkeep_pause();
+  return pause != Duration::max() && runtime_.now() + pause < upkeep_until_;
+}
+
 Task<void> PieceStore::upkeep_wait(Duration most) {
   upkeep_sleep_.emplace(runtime_);
+  upkeep_until_ = most == Duration::max() ? Instant::infinite() : runtime_.now() + most;
   runtime::Completion<bool> sleep = *upkeep_sleep_;
   if (most == Duration::max()) {
     const bool woken = co_await sleep.wait();
@@ -109,10 +122,12 @@ Task<void> PieceStore::run_upkeep() {
       batch_times_.pop_front();
     }
     start_folds();
+    // Homing goes on beside a checkpoint: under load the ring fills meanwhile.
     if (wants_checkpoint()) {
-      const Status done = co_await checkpoint();
-      ignore(done, "a failed checkpoint has fenced the store");
-    } else if (wants_homing()) {
+      committing_ = true;
+      group_.spawn(commit_beside(this));
+    }
+    if (wants_homing()) {
       const Result<std::uint64_t> homed = co_await home_step();
       ignore(homed, "a failed step has fenced the store");
     } else {
@@ -121,11 +136,18 @@ Task<void> PieceStore::run_upkeep() {
   }
 }
 
+Task<void> PieceStore::commit_beside(PieceStore* self) {
+  const Status done = co_await self->checkpoint();
+  ignore(done, "a failed checkpoint has fenced the store");
+  self->committing_ = false;
+  self->wake_upkeep();
+}
+
 Task<Result<std::uint64_t>> PieceStore::home_step() {
   const runtime::Semaphore::Permit guard = co_await homing_mutex_.lock();
   if (failure_.has_value()) co_return fail(*failure_);
   // What it reads in the ring may be freed meanwhile, but not written over.
-  const ReadEpochs::Ticket ticket = ring_reads_.begin();
+  const Epochs::Ticket ticket = ring_reads_.begin();
   Result<std::uint64_t> homed = co_await homer_.step(ring_.get(), kHomeStepBlocks);
   ring_reads_.end(ticket);
   if (!homed.has_value()) fence(homed.error());
@@ -203,7 +225,7 @@ Task<Status> PieceStore::checkpoint_now() {
 }
 
 Task<Status> PieceStore::await_ring_readers() {
-  const ReadEpochs::Ticket now = ring_reads_.mark();
+  const Epochs::Ticket now = ring_reads_.mark();
   while (!ring_reads_.left_since(now) && !failure_.has_value()) co_await progress_.wait();
   if (failure_.has_value()) co_return fail(*failure_);
   co_return Status();
@@ -273,8 +295,8 @@ Task<Status> PieceStore::switch_to(RingPlan plan) {
   CO_TRY(RingPlace place, co_await place_ring(std::move(plan)));
   const Extent taken{place.first, place.blocks};
   const bool inside = !place.external();
-  Result<std::unique_ptr<RingDevice>> ring =
-      co_await make_ring(&runtime_, &device_, place, superblock_.store_id, &options_.open_ring);
+  Result<std::unique_ptr<RingDevice>> ring = co_await make_ring(
+      &runtime_, &device_, place, superblock_.store_id, &options_.open_ring, superblock_.ring.id);
   if (!ring.has_value()) {
     if (inside && ring.error().code() == Code::kDiskFailed) {
       fence(ring.error());
@@ -325,11 +347,16 @@ Task<Status> PieceStore::drain_and_switch(std::unique_ptr<RingDevice> ring) {
   status = co_await await_ring_readers();
   superblock_ = std::move(next);
   std::unique_ptr<RingDevice> old = std::exchange(ring_, std::move(ring));
+  // Direct blocks of what is queued were left to the flush of their batch. With the old ring that
+  // covered them; with a new one on a device of its own it would not.
+  if (status.has_value() && !options_.sabotage.skip_switch_flush) {
+    status = co_await data_flush_.flush();
+    if (!status.has_value()) fence(status.error());
+  }
   applied_.next_block = 0;
   tail_ = applied_;
   // Before anything is acknowledged in the new ring the rows say its generation: should the new
-  // slot
-  // of the superblock be lost, the old one is seen to be old.
+  // slot of the superblock be lost, the old one is seen to be old.
   if (status.has_value()) status = co_await checkpoint();
   FAULT_POINT("store.switch.rows");
   journal_->resume_with(*ring_);
@@ -346,15 +373,17 @@ Task<Status> PieceStore::drain_and_switch(std::unique_ptr<RingDevice> ring) {
 // What is left of the ring before the last switch.
 Task<void> PieceStore::drop_old_ring() {
   const RingPlace old = *superblock_.old_ring;
-  superblock_.old_ring
-      .reset();  // on disk with the next superblock; until then a start repeats this
+  // On disk with the next superblock; until then a start repeats this.
   if (!old.external()) {
+    superblock_.old_ring.reset();
     give_back({{old.first, old.blocks}});
     co_return;
   }
-  const Status removed = co_await remove_old_ring(&device_, old, superblock_.store_id,
-                                                  &options_.open_ring, &options_.remove_ring);
-  if (!removed.has_value()) {
+  const Status removed = co_await remove_old_ring(old, superblock_.store_id, &options_.open_ring,
+                                                  &options_.remove_ring);
+  if (removed.has_value()) {
+    superblock_.old_ring.reset();
+  } else {
     log_.warning("the old journal in {} is left over: {}", old.directory,
                  removed.error().to_string());
   }

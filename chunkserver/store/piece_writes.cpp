@@ -63,9 +63,8 @@ Result<PieceStore::Check> PieceStore::check(const PrepareRequest& request) {
   if (verdict == PrepareVerdict::kSettledBefore) return Check{Verdict::kDone, fence};
   std::size_t pending = 0;
   if (staged != staged_.end()) {
-    const auto twin = staged->second.ops.find(request.op);
-    if (twin != staged->second.ops.end()) {
-      if (twin->second !=
+    if (const Staged::Op* const twin = staged->second.find(request.op)) {
+      if (twin->digest !=
           content_digest(request.writes, request.zeroes, request.deltas, request.crcs))
         return fail(other_content(request.op));
       return Check{Verdict::kWait, fence};
@@ -138,7 +137,7 @@ Task<Status> PieceStore::make_room(std::uint64_t blocks) {
 }
 
 std::uint64_t PieceStore::reserve_blocks() const {
-  return std::min(kUpkeepReserveBlocks, limit_blocks() / 64);
+  return std::min(kUpkeepReserveBlocks, limit_blocks() / 16);
 }
 
 // Asks the filesystem for its limit only when room is short: that is a system call.
@@ -173,12 +172,15 @@ void PieceStore::give_back(const std::vector<Extent>& extents) {
   if (!extents.empty()) progress_.notify_all();
 }
 
-Task<Status> PieceStore::await_twin(PieceId piece, OpId op) {
+Task<Status> PieceStore::await_twin(const PrepareRequest* request) {
   for (;;) {
-    if (failure_.has_value()) co_return fail(*failure_);
-    const auto staged = staged_.find(piece);
-    if (staged == staged_.end() || !staged->second.ops.contains(op)) co_return Status();
+    CO_TRY(const Check now, co_await load_and_check(request));
+    if (now.verdict == Verdict::kDone) co_return Status();
+    if (now.verdict == Verdict::kTake) {
+      co_return fail(Code::kNoSpace, "the journal refused this op");
+    }
     co_await progress_.wait();
+    if (failure_.has_value()) co_return fail(*failure_);
   }
 }
 
@@ -198,25 +200,24 @@ void PieceStore::count_unaligned(const PrepareRequest& request, bool journaled) 
   }
 }
 
-Task<void> PieceStore::write_one(io::BlockDevice* device, io::DeviceWrite write, Status* first) {
-  std::vector<Bytes> parts = std::move(write.parts);
-  Status status = co_await device->write(write.offset, std::move(parts));
-  if (!status.has_value() && first->has_value()) *first = std::move(status);
+Task<void> PieceStore::write_unawaited(PieceStore* self, std::vector<Extent> extents, Buffer body) {
+  const Status status = co_await self->direct_writes_.write(std::move(extents), std::move(body));
+  ignore(status, "a planted bug");
 }
 
-Task<Status> PieceStore::write_home(const std::vector<Extent>* extents, const Buffer* body) {
-  Status status;
-  runtime::TaskGroup writes(runtime_);
-  std::size_t at = 0;
-  for (const Extent& extent : *extents) {
-    const std::size_t size = extent.count * kBlockBytes;
-    io::DeviceWrite write{DiskOffset(extent.first * kBlockBytes), {body->span().subspan(at, size)}};
-    writes.spawn(write_one(&device_, std::move(write), &status));
-    at += size;
+Task<Status> PieceStore::write_home(std::vector<Extent> extents, Buffer body) {
+  if (options_.sabotage.early_record) {
+    group_.spawn(write_unawaited(this, std::move(extents), std::move(body)));
+    co_return Status();
   }
-  co_await writes.join();
+  Status status = co_await direct_writes_.write(std::move(extents), std::move(body));
   FAULT_POINT("store.direct.written");
-  if (status.has_value()) status = co_await data_flush_.flush();
+  if (!status.has_value()) fence(status.error());
+  co_return status;
+}
+
+Task<Status> PieceStore::flush_home() {
+  Status status = co_await data_flush_.flush();
   FAULT_POINT("store.direct.flushed");
   if (!status.has_value()) fence(status.error());
   co_return status;
@@ -230,19 +231,26 @@ Task<Result<PieceStore::Check>> PieceStore::load_and_check(const PrepareRequest*
   co_return check(*request);
 }
 
-// Its share of the budget, when neither the homeless blocks nor the changed rows are too many.
-Task<Result<runtime::Semaphore::Permit>> PieceStore::await_turn(std::size_t body,
-                                                                std::uint64_t blocks) {
-  const ByteCount bytes = std::max<ByteCount>(body, kBlockBytes);
+bool PieceStore::has_turn(ByteCount bytes, std::uint64_t journaled) const {
+  return write_budget_.waiting() == 0 && write_budget_.available() >= bytes &&
+         has_place(journaled) && usable().has_value();
+}
+
+// The ring cannot hide more from the drive than memory can account for.
+bool PieceStore::has_place(std::uint64_t journaled) const {
+  return (journaled == 0 || homes_.homeless() + journaled <= kHomelessBlocksMax) &&
+         table_->dirty_bytes() <= options_.dirty_bytes_max;
+}
+
+Task<Result<runtime::Semaphore::Permit>> PieceStore::await_turn(ByteCount bytes,
+                                                                std::uint64_t journaled) {
   runtime::Semaphore::Permit permit =
       co_await write_budget_.acquire_until(bytes, runtime_.after(kFenceLook));
   while (!permit.held()) {
     CO_TRY_VOID(usable());
     permit = co_await write_budget_.acquire_until(bytes, runtime_.after(kFenceLook));
   }
-  // The ring cannot hide more from the drive than memory can account for.
-  while (usable().has_value() && (homes_.homeless() + blocks > kHomelessBlocksMax ||
-                                  table_->dirty_bytes() > options_.dirty_bytes_max)) {
+  while (usable().has_value() && !has_place(journaled)) {
     wake_upkeep();
     co_await progress_.wait();
   }
@@ -250,53 +258,50 @@ Task<Result<runtime::Semaphore::Permit>> PieceStore::await_turn(std::size_t body
   co_return std::move(permit);
 }
 
-Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
+Status PieceStore::check_shape(const PrepareRequest& request, const Buffer& body) {
   const std::uint64_t blocks = total_blocks(request.writes) + total_blocks(request.deltas);
   if (body.size() != blocks * kBlockBytes || request.crcs.size() != blocks) {
-    co_return fail(Code::kInvalidArgument, "the body does not match the ranges");
+    return fail(Code::kInvalidArgument, "the body does not match the ranges");
   }
   if (!apart(request.writes, request.zeroes) || !apart(request.writes, request.deltas) ||
       !apart(request.zeroes, request.deltas)) {
-    co_return fail(Code::kInvalidArgument, "a block is named twice");
+    return fail(Code::kInvalidArgument, "a block is named twice");
   }
   if (!is_orderly(request.writes) || !is_orderly(request.zeroes) || !is_orderly(request.deltas)) {
-    co_return fail(Code::kInvalidArgument, "the ranges are not sorted, or not inside the piece");
+    return fail(Code::kInvalidArgument, "the ranges are not sorted, or not inside the piece");
   }
-  CO_TRY(const runtime::Semaphore::Permit permit, co_await await_turn(body.size(), blocks));
+  return {};
+}
+
+Task<Result<PieceStore::Check>> PieceStore::place(const PrepareRequest* request, const Buffer* body,
+                                                  bool direct, std::vector<Extent>* extents) {
+  if (extents->empty()) {
+    CO_TRY(*extents, co_await allocate(body->size() / kBlockBytes));
+  }
+  // A failure in here fences: nothing is given back any more.
+  if (direct) {
+    std::vector<Extent> homes = *extents;
+    Buffer blocks = *body;
+    CO_TRY_VOID(co_await write_home(std::move(homes), std::move(blocks)));
+  }
+  bool durable = !direct;
   Result<Check> checked = Check{Verdict::kDone, FenceState()};
-  if (table_->has(request.piece, request.writes)) {
-    checked = check(request);
-  } else {
-    checked = co_await load_and_check(&request);
-  }
-  if (!checked.has_value()) co_return fail(checked.error());
-  if (checked->verdict == Verdict::kDone) co_return Status();
-  if (checked->verdict == Verdict::kWait) {
-    co_return co_await await_twin(request.piece, request.op);
-  }
-  const bool journaled = is_journaled(body.size(), !request.deltas.empty());
-  const bool own_flush = blocks != 0 && !journaled && !ring_->shares_data_device();
-  Result<std::vector<Extent>> extents = try_allocate(blocks);
-  if (!extents.has_value() || own_flush) {
-    if (!extents.has_value()) extents = co_await allocate(blocks);
-    if (!extents.has_value()) co_return fail(extents.error());
-    // A failure in here fences: nothing is given back any more.
-    if (own_flush) {
-      CO_TRY_VOID(co_await write_home(&*extents, &body));
+  do {
+    if (lacks_flush(durable)) {
+      CO_TRY_VOID(co_await flush_home());
+      durable = true;
     }
-    // Meanwhile the piece may have been sealed or removed, or a repeat of this op has overtaken it.
-    checked = co_await load_and_check(&request);
-    if (!checked.has_value() || checked->verdict != Verdict::kTake) {
-      give_back(*extents);
-      if (!checked.has_value()) co_return fail(checked.error());
-      if (checked->verdict == Verdict::kDone) co_return Status();
-      co_return co_await await_twin(request.piece, request.op);
-    }
-  }
-  // No suspension between the check and the submission: the op takes its place in the order.
-  count_unaligned(request, journaled);
-  if (own_flush) body = Buffer();
-  const PrepareTicket ticket{request.version, request.op, request.settled_below, request.create};
+    // Meanwhile the piece may have been sealed or removed, a repeat of this op may have overtaken
+    // it, or the ring may have moved to a device of its own.
+    checked = co_await load_and_check(request);
+  } while (checked.has_value() && lacks_flush(durable));
+  if (!checked.has_value() || checked->verdict != Verdict::kTake) give_back(*extents);
+  co_return checked;
+}
+
+namespace {
+
+PrepareRecord record_of(PrepareRequest&& request, std::vector<Extent> extents, bool journaled) {
   PrepareRecord record;
   record.piece = request.piece;
   record.version = request.version;
@@ -307,10 +312,48 @@ Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
   record.writes = std::move(request.writes);
   record.zeroes = std::move(request.zeroes);
   record.deltas = std::move(request.deltas);
-  record.payload = {std::move(*extents), std::move(request.crcs), journaled};
-  runtime::Completion<Status> done =
-      submit(std::move(record), std::move(body), Journal::Urgency::kNow,
-             after_prepare(checked->fence, ticket));
+  record.payload = {std::move(extents), std::move(request.crcs), journaled};
+  return record;
+}
+
+}  // namespace
+
+Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
+  CO_TRY_VOID(check_shape(request, body));
+  const std::uint64_t blocks = body.size() / kBlockBytes;
+  const bool journaled = is_journaled(body.size(), !request.deltas.empty());
+  const bool direct = blocks != 0 && !journaled;
+  const ByteCount bytes = std::max<ByteCount>(body.size(), kBlockBytes);
+  runtime::Semaphore::Permit permit;
+  if (has_turn(bytes, journaled ? blocks : 0)) {
+    permit = co_await write_budget_.acquire(bytes);
+  } else {
+    CO_TRY(permit, co_await await_turn(bytes, journaled ? blocks : 0));
+  }
+  Result<Check> checked = Check{Verdict::kDone, FenceState()};
+  if (table_->has(request.piece, request.writes)) {
+    checked = check(request);
+  } else {
+    checked = co_await load_and_check(&request);
+  }
+  std::vector<Extent> extents;
+  if (checked.has_value() && checked->verdict == Verdict::kTake && blocks != 0) {
+    Result<std::vector<Extent>> homes = try_allocate(blocks);
+    if (homes.has_value()) extents = std::move(*homes);
+    if (extents.empty() || direct) checked = co_await place(&request, &body, direct, &extents);
+  }
+  if (!checked.has_value()) co_return fail(checked.error());
+  if (checked->verdict == Verdict::kDone) co_return Status();
+  if (checked->verdict == Verdict::kWait) {
+    co_return co_await await_twin(&request);
+  }
+  // No suspension between the check and the submission: the op takes its place in the order.
+  count_unaligned(request, journaled);
+  if (direct) body = Buffer();
+  const PrepareTicket ticket{request.version, request.op, request.settled_below, request.create};
+  Answer done =
+      submit(record_of(std::move(request), std::move(extents), journaled), std::move(body),
+             Journal::Urgency::kNow, after_prepare(checked->fence, ticket));
   co_return co_await done.wait();
 }
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -137,8 +138,9 @@ struct EncodedBatch {
   std::uint64_t data_blocks = 0;
   std::uint32_t crc = 0;
 };
+// `bytes`: of the records, about: what is reserved for them.
 EncodedBatch encode_batch(std::uint64_t ring, const JournalPosition& previous,
-                          const std::vector<const Record*>& records);
+                          std::span<const Record* const> records, ByteCount bytes = 0);
 
 // Looks at the first 64 bytes only; the CRC is not verified. Error: kCorrupt (no batch begins
 // here).

@@ -39,9 +39,8 @@ Status write_table(Start& start, const TablePosition& position) {
 }
 
 // Unreadable is not unwritten: if the op was acknowledged it must stay, damaged, and be healed; if
-// not,
-// it is as good as an op that nobody decided yet. But one block that can be read and is another one
-// tells that the op is not whole.
+// not, it is as good as an op that nobody decided yet. But one block that can be read and is
+// another one tells that the op is not whole.
 Task<Result<bool>> is_at_home(Start* start, std::uint64_t home, std::uint32_t crc) {
   Buffer block = Buffer::allocate(kBlockBytes);
   const Status read = co_await start->device->read(DiskOffset(home * kBlockBytes), block.span());
@@ -187,6 +186,10 @@ Task<Status> take_batches(Start* start) {
         start->store->ring->damage(fmt::format("it ends with batch {}, but the index holds {}",
                                                end.sequence, start->known_applied.sequence)));
   }
+  if (end == start->position.tail) {
+    const JournalPosition tail = end;
+    CO_TRY_VOID(co_await start->scan->check_tail(tail));
+  }
   co_return co_await start->scan->check_nothing_beyond();
 }
 
@@ -236,13 +239,12 @@ Task<Status> finish(Start* start) {
 }
 
 // The file of the ring before the last switch, if it is still there.
-Task<void> drop_old_ring(io::BlockDevice* device, RecoveredStore* store,
-                         const RecoveryOptions* options) {
+Task<void> drop_old_ring(RecoveredStore* store, const RecoveryOptions* options) {
   if (!store->superblock.old_ring.has_value()) co_return;
   const RingPlace old = *store->superblock.old_ring;
   Status removed;
   if (old.external()) {
-    removed = co_await remove_old_ring(device, old, store->superblock.store_id, &options->open_ring,
+    removed = co_await remove_old_ring(old, store->superblock.store_id, &options->open_ring,
                                        &options->remove_ring);
   }
   if (removed.has_value()) {
@@ -294,7 +296,7 @@ Task<Result<RecoveredStore>> recover(runtime::Runtime* runtime, io::BlockDevice*
   FAULT_POINT("store.start.applied");
   CO_TRY_VOID(co_await finish(&start));
   FAULT_POINT("store.start.durable");
-  co_await drop_old_ring(device, &store, &options);
+  co_await drop_old_ring(&store, &options);
   co_return std::move(store);
 }
 

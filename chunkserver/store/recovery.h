@@ -1,6 +1,5 @@
 // Recovery: opens or makes the store's files, brings the table up to the end of the ring, rebuilds
-//           the
-// home map, loads the space map. docs/protocols/chunk-store.md, "Start".
+// the home map, loads the space map. docs/protocols/chunk-store.md, "Start".
 //
 // Promises: every record of every whole batch is in the table, durably; an op of the *last* batch
 //           whose blocks are not there was never acknowledged and is dropped whole. What was read

@@ -393,8 +393,8 @@ TEST_P(RecoveryTest, APowerCutAtEachOperationOfAStartChangesNothing) {
 TEST_P(RecoveryTest, WhatAKilledProcessLeftInACacheIsDurableBeforeTheIndexHasIt) {
   // Written, not flushed; then the process dies, the next one opens, and only then the power goes.
   const MadeRecord made = journaled(1, 1, 0, 2);
-  const EncodedBatch encoded =
-      encode_batch(store_->ring->place().id, store_->applied, {&made.record});
+  const EncodedBatch encoded = encode_batch(store_->ring->place().id, store_->applied,
+                                            std::vector<const Record*>{&made.record});
   std::vector<Bytes> parts{encoded.bytes.span(), made.body.span()};
   io::DeviceWrite write = store_->ring->write_of(0, std::move(parts));
   ASSERT_TRUE(world_.loop.run(store_->ring->device().write(write.offset, std::move(write.parts)))

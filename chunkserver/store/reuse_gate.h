@@ -5,57 +5,43 @@
 //           takes a ticket like a read) that began before has ended.
 #pragma once
 
-#include <cstdint>
 #include <deque>
-#include <map>
 #include <vector>
 
+#include "chunkserver/store/epochs.h"
 #include "chunkserver/store/types.h"
-#include "common/base/check.h"
 
 namespace cairn::chunkserver::store {
 
 class ReuseGate {
  public:
-  using Ticket = std::uint64_t;
+  using Ticket = Epochs::Ticket;
 
-  Ticket begin_read() {
-    ++reads_[generation_];
-    return generation_;
-  }
-  void end_read(Ticket ticket) {
-    const auto it = reads_.find(ticket);
-    CHECK(it != reads_.end());
-    if (--it->second == 0) reads_.erase(it);
-  }
+  Ticket begin_read() { return reads_.begin(); }
+  void end_read(Ticket ticket) { reads_.end(ticket); }
   // These blocks were just freed.
   void hold(std::vector<Extent> extents) {
     if (extents.empty()) return;
-    held_blocks_ += total_blocks(extents);
-    held_.push_back({generation_++, std::move(extents)});
+    held_.push_back({reads_.mark(), std::move(extents)});
   }
   std::vector<Extent> take_reusable() {
     std::vector<Extent> free;
-    while (!held_.empty() && (reads_.empty() || held_.front().generation < reads_.begin()->first)) {
+    while (!held_.empty() && reads_.left_since(held_.front().since)) {
       const std::vector<Extent>& extents = held_.front().extents;
       free.insert(free.end(), extents.begin(), extents.end());
-      held_blocks_ -= total_blocks(extents);
       held_.pop_front();
     }
     return free;
   }
   bool holds() const { return !held_.empty(); }
   bool reading() const { return !reads_.empty(); }
-  std::uint64_t held_blocks() const { return held_blocks_; }
 
  private:
   struct Held {
-    std::uint64_t generation;
+    Ticket since;
     std::vector<Extent> extents;
   };
-  std::uint64_t generation_ = 1;
-  std::uint64_t held_blocks_ = 0;
-  std::map<std::uint64_t, std::size_t> reads_;  // generation at the start -> reads under way
+  Epochs reads_;
   std::deque<Held> held_;
 };
 

@@ -45,6 +45,15 @@ void RingUsage::release(std::uint64_t sequence) {
   while (!live_.empty() && live_.front().position.sequence <= sequence) live_.pop_front();
 }
 
+std::uint64_t RingUsage::releasable(std::uint64_t sequence) const {
+  if (live_.empty() || sequence < live_.front().position.sequence) return 0;
+  const std::uint64_t index = sequence - live_.front().position.sequence + 1;
+  if (index >= live_.size()) return used();
+  const std::uint64_t tail = live_.front().at;
+  const std::uint64_t next = live_[index].at;
+  return next > tail ? next - tail : blocks_ - tail + next;
+}
+
 std::optional<JournalPosition> RingUsage::position_of(std::uint64_t sequence) const {
   if (live_.empty() || sequence < live_.front().position.sequence) return std::nullopt;
   const std::uint64_t index = sequence - live_.front().position.sequence;

@@ -31,6 +31,8 @@ class RingUsage {
   std::optional<std::uint64_t> place(std::uint64_t count) const;
   void push(JournalPosition position, std::uint64_t at, std::uint64_t count);
   void release(std::uint64_t sequence);
+  // What that would give back.
+  std::uint64_t releasable(std::uint64_t sequence) const;
   // nullopt: released, or not yet written.
   std::optional<JournalPosition> position_of(std::uint64_t sequence) const;
 

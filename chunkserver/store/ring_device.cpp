@@ -47,7 +47,8 @@ Task<Status> write_zeros(runtime::Runtime* runtime, io::BlockDevice* device, std
 
 // Opens the file for make_ring and refuses it when it may be somebody's.
 Task<Result<std::unique_ptr<io::BlockDevice>>> take_file(RingPlace place, std::uint64_t store_id,
-                                                         const OpenRing* open) {
+                                                         const OpenRing* open,
+                                                         std::uint64_t in_use) {
   const std::string file = file_of(place);
   if (!*open) co_return fail(Code::kJournalFailed, "this server cannot open journal files");
   Result<std::unique_ptr<io::BlockDevice>> device = (*open)(place.directory, true);
@@ -69,6 +70,9 @@ Task<Result<std::unique_ptr<io::BlockDevice>>> take_file(RingPlace place, std::u
                                  file,
                                  header.has_value() ? "belongs to another chunk server"
                                                     : header.error().message()));
+    }
+    if (in_use != 0 && header->ring == in_use) {
+      co_return fail(Code::kInvalidArgument, fmt::format("{} is the journal in use", file));
     }
   }
   co_return device;
@@ -180,12 +184,14 @@ Task<Status> fill_ring(runtime::Runtime* runtime, RingDevice* ring, std::uint64_
 
 Task<Result<std::unique_ptr<RingDevice>>> make_ring(runtime::Runtime* runtime,
                                                     io::BlockDevice* data, RingPlace place,
-                                                    std::uint64_t store_id, const OpenRing* open) {
+                                                    std::uint64_t store_id, const OpenRing* open,
+                                                    std::uint64_t in_use) {
   const Status sane = check_place(place);
   if (!sane.has_value()) co_return fail(Code::kInvalidArgument, sane.error().message());
   std::unique_ptr<io::BlockDevice> own;
   if (place.external()) {
-    Result<std::unique_ptr<io::BlockDevice>> taken = co_await take_file(place, store_id, open);
+    Result<std::unique_ptr<io::BlockDevice>> taken =
+        co_await take_file(place, store_id, open, in_use);
     if (!taken.has_value()) co_return fail(taken.error());
     own = std::move(*taken);
     const Status grown = co_await own->grow((place.blocks + 1) * kBlockBytes);
@@ -208,14 +214,23 @@ Task<Result<std::unique_ptr<RingDevice>>> make_ring(runtime::Runtime* runtime,
   co_return std::move(ring);
 }
 
-Task<Status> remove_old_ring(io::BlockDevice* data, RingPlace place, std::uint64_t store_id,
-                             const OpenRing* open, const RemoveRing* remove) {
+Task<Status> remove_old_ring(RingPlace place, std::uint64_t store_id, const OpenRing* open,
+                             const RemoveRing* remove) {
   CHECK(place.external());
-  if (!*remove) co_return fail(Code::kUnsupported, "this server cannot remove journal files");
+  if (!*open || !*remove) {
+    co_return fail(Code::kUnsupported, "this server cannot remove journal files");
+  }
   {
-    Result<std::unique_ptr<RingDevice>> old = co_await open_ring(data, place, store_id, open);
-    // Absent, or not that ring any more: nothing of ours is there.
-    if (!old.has_value()) co_return Status();
+    Result<std::unique_ptr<io::BlockDevice>> file = (*open)(place.directory, false);
+    if (!file.has_value() && file.error().code() == Code::kNotFound) co_return Status();
+    if (!file.has_value()) co_return fail(file.error());
+    if ((*file)->size() < kBlockBytes) co_return Status();
+    Buffer block = Buffer::allocate(kBlockBytes);
+    CO_TRY_VOID(co_await (*file)->read(DiskOffset(0), block.span()));
+    const Result<RingHeader> header = decode_ring_header(std::as_const(block).span());
+    // Not that ring any more: nothing of ours is there.
+    const bool ours = header.has_value() && header->store_id == store_id;
+    if (!ours || header->ring != place.id) co_return Status();
   }
   co_return (*remove)(place.directory);
 }

@@ -1,6 +1,5 @@
 // RingDevice: the ring of the journal as a range of some device, and the ways to make, open and
-//             remove
-// one.
+// remove one.
 //
 // Owns:     the device of a ring file; of a ring in the data file nothing.
 // Requires: the loop thread; it outlives every task on it, also one that hangs.
@@ -58,13 +57,15 @@ Task<Result<std::unique_ptr<RingDevice>>> open_ring(io::BlockDevice* data, RingP
                                                     std::uint64_t store_id, const OpenRing* open);
 // Makes it: zeros over all of it, then the header, then a flush. In the data file the space must be
 // there and free. A file that is there already is made again when it is one of this store (an
-// unfinished one; never give it the directory of the ring that is in use), else refused.
+// unfinished one), else refused; so is the file of the ring `in_use`, whatever name its directory
+// was given by (kInvalidArgument; 0: there is none).
 Task<Result<std::unique_ptr<RingDevice>>> make_ring(runtime::Runtime* runtime,
                                                     io::BlockDevice* data, RingPlace place,
-                                                    std::uint64_t store_id, const OpenRing* open);
+                                                    std::uint64_t store_id, const OpenRing* open,
+                                                    std::uint64_t in_use = 0);
 // The file of a ring that was given up goes, if it is still that ring: the directory may have been
-// given to another store.
-Task<Status> remove_old_ring(io::BlockDevice* data, RingPlace place, std::uint64_t store_id,
-                             const OpenRing* open, const RemoveRing* remove);
+// given to another store. One that cannot be looked at stays: its drive may come back.
+Task<Status> remove_old_ring(RingPlace place, std::uint64_t store_id, const OpenRing* open,
+                             const RemoveRing* remove);
 
 }  // namespace cairn::chunkserver::store

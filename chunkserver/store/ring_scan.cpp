@@ -11,6 +11,10 @@ namespace cairn::chunkserver::store {
 namespace {
 
 constexpr std::uint64_t kWindowBlocks = 1_MiB / kBlockBytes;
+// From this size on no batch is longer than a third of the ring: a quarter, or one record with a
+// quarter of journaled blocks. Then a batch at the begin of the ring, which may have been torn,
+// ends before the one behind which it did not fit.
+constexpr std::uint64_t kThirdsFrom = 1024;
 
 }  // namespace
 
@@ -72,6 +76,34 @@ Task<Status> RingScan::check_nothing_beyond() {
   const std::uint64_t behind = end_.next_block;
   CO_TRY_VOID(co_await look_for_batches(behind, behind + kBeyondBlocks));
   co_return co_await look_for_batches(0, std::min(kBeyondBlocks, behind));
+}
+
+Task<Result<bool>> RingScan::ends_with(JournalPosition tail, std::uint64_t from) {
+  for (std::uint64_t until = tail.next_block; until > from;) {
+    const std::uint64_t begin = until - std::min(until - from, kWindowBlocks);
+    CO_TRY(const Bytes blocks, co_await view(begin, until - begin));
+    for (std::uint64_t at = until; at-- > begin;) {
+      const Bytes first = blocks.subspan((at - begin) * kBlockBytes, kBlockBytes);
+      const Result<BatchHead> head = decode_head(first, ring_.place().id);
+      if (!head.has_value() || head->sequence != tail.sequence) continue;
+      if (head->crc == tail.crc && at + head->blocks() == tail.next_block) co_return true;
+    }
+    until = begin;
+  }
+  co_return false;
+}
+
+Task<Status> RingScan::check_tail(JournalPosition tail) {
+  if (ring_.shares_data_device() || ring_.blocks() < kThirdsFrom) co_return Status();
+  if (tail.next_block == 0) co_return Status();  // nothing was written to this ring yet
+  const std::uint64_t longest = std::min(ring_.blocks() / 3, kBatchBlocksMax);
+  CO_TRY(const bool there,
+         co_await ends_with(tail, tail.next_block - std::min(tail.next_block, longest)));
+  if (there) co_return Status();
+  co_return fail(ring_.damage(
+      fmt::format("it does not have batch {}, which the index holds: it is an older copy, or "
+                  "damaged",
+                  tail.sequence)));
 }
 
 Task<Result<std::vector<bool>>> RingScan::check_blocks(std::uint64_t block,

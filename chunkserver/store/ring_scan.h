@@ -20,6 +20,10 @@ class RingScan {
   // The next batch; nullopt: the journal ends here.
   Task<Result<std::optional<Batch>>> next();
   const JournalPosition& end() const { return end_; }
+  // Of a ring of its own in which nothing follows `tail`: is the batch that ends there still in it?
+  // It is not if the ring's drive went back in time.
+  // Requires: next() found nothing from `tail` on.
+  Task<Status> check_tail(JournalPosition tail);
   // A readable batch from beyond the end proves that one before it was damaged after it was
   // durable.
   Task<Status> check_nothing_beyond();
@@ -32,6 +36,7 @@ class RingScan {
   Task<Result<Bytes>> view(std::uint64_t block, std::uint64_t count);
   Task<Result<std::optional<Batch>>> batch_at(std::uint64_t at);
   Task<Status> look_for_batches(std::uint64_t from, std::uint64_t until);
+  Task<Result<bool>> ends_with(JournalPosition tail, std::uint64_t from);
 
   RingDevice& ring_;
   JournalPosition end_;

@@ -118,7 +118,7 @@ constexpr std::uint64_t kRing = 0x1122334455667788;
 
 EncodedBatch batch_behind(const JournalPosition& position, std::uint64_t ring = kRing) {
   const Record record = SettleRecord{{ChunkId::from_raw(7), PieceIndex(1)}, {}};
-  return encode_batch(ring, position, {&record});
+  return encode_batch(ring, position, std::vector<const Record*>{&record});
 }
 
 TEST(NextBatch, IsKnownBySequenceLinkRingAndChecksum) {

@@ -14,9 +14,13 @@ struct Sabotage {
   bool unsure_start = false;           // recovery neither flushes nor makes the table durable
   bool fold_twice = false;             // a fold takes each delta twice
   bool early_superblock = false;       // switch_ring: superblock before the old ring is drained
+  bool early_record = false;           // direct blocks are written beside their record, not before
+  bool skip_switch_flush = false;      // switch_ring: direct blocks that are queued are not flushed
   bool double_free = false;            // a freed extent is freed again
   bool stale_zeroes = false;           // zeroes of an op leave the old blocks readable
   bool skip_verify = false;            // reads do not look at CRCs
+  bool skip_fence = false;             // chunk server: stale ops are taken under the newest epoch
+  bool blind_repair = false;           // repair does not copy what the piece had undecided
 };
 
 }  // namespace cairn::chunkserver::store

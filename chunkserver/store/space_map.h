@@ -26,7 +26,6 @@ class SpaceMap {
   std::uint64_t end() const { return end_; }
   std::uint64_t free_blocks() const { return free_blocks_; }
   std::uint64_t used_blocks() const { return end_ - begin_ - free_blocks_; }
-  std::size_t free_extents() const { return by_start_.size(); }
 
   // More blocks exist: [end(), end).
   void extend(std::uint64_t end);

@@ -301,6 +301,35 @@ TEST_F(StoreFilesTest, TheFileOfTheRingBeforeTheSwitchGoes) {
   EXPECT_TRUE(store_->space.is_free(299) && store_->space.is_free(364));
 }
 
+TEST_F(StoreFilesTest, AnOldRingOnADriveThatIsNotThereIsNotForgotten) {
+  world_.plug("/old");
+  open(64, "/old");
+  const RingPlace old = store_->superblock.ring;
+  ASSERT_TRUE(world_.loop.run(world_.data_device->grow(400 * kBlockBytes)).has_value());
+  switch_to(make({.id = 33, .first = 300, .blocks = 64, .directory = {}}), old);
+  world_.unplug("/old");
+  open();
+  ASSERT_TRUE(store_->left_over.has_value());
+  EXPECT_EQ(store_->superblock.old_ring, old);
+  world_.plug("/old");
+  open();
+  EXPECT_FALSE(store_->left_over.has_value());
+  EXPECT_FALSE(world_.has_file("/old"));
+}
+
+TEST_F(StoreFilesTest, TheFileOfTheRingInUseIsNotMadeAnewUnderAnotherName) {
+  world_.plug("/ssd");
+  open(64, "/ssd");
+  const OpenRing opener = world_.open_ring();
+  const RingPlace place{.id = 34, .first = 0, .blocks = 64, .directory = "/ssd"};
+  const auto made =
+      world_.loop.run(make_ring(&world_.loop, world_.data_device.get(), place,
+                                store_->superblock.store_id, &opener, store_->superblock.ring.id));
+  ASSERT_FALSE(made.has_value());
+  EXPECT_EQ(made.error().code(), Code::kInvalidArgument);
+  open();
+}
+
 TEST_F(StoreFilesTest, AFileThatIsSomebodyElsesByNowStays) {
   world_.plug("/old");
   open(64, "/old");

@@ -57,7 +57,7 @@ void run_overwrites(StoreWorld::Options options) {
   // Room for a few ops only: freed blocks are used again at once.
   options.disk_bytes = 8_MiB;
   options.grow_bytes = 64_KiB;
-  options.size_bytes = (kReservedBlocks + 64 + 56) * kBlockBytes * 64 / 63;
+  options.size_bytes = (kReservedBlocks + 64 + 56) * kBlockBytes * 16 / 15;
   options.journal_bytes = 64 * kBlockBytes;
   StoreWorld world(std::move(options));
   ASSERT_TRUE(world.open().has_value());

@@ -108,6 +108,67 @@ TEST(PieceStoreRing, OpsGoOnWhileItMoves) {
   EXPECT_TRUE(world.store().check_consistency().has_value());
 }
 
+// The power goes at one of the first operations of a move to another drive, with large ops on their
+// way all the time.
+struct CutMove {
+  bool going_on = false;    // the move, or the ops
+  std::size_t missing = 0;  // ops that were answered and are not there
+
+  static Task<void> write(PieceStore* store, std::uint64_t from, std::vector<bool>* answered) {
+    for (std::uint64_t seq = from; seq < answered->size(); seq += 4) {
+      testing::MadePrepare made = make_prepare(piece_id(2), 1, op_id(1, seq), {{40 * seq, 40}},
+                                               std::vector<std::uint64_t>(40, seq));
+      PrepareRequest request = std::move(made.request);
+      const Status status = co_await store->prepare(std::move(request), std::move(made.body));
+      if (!status.has_value()) co_return;
+      (*answered)[seq] = true;
+    }
+  }
+};
+
+CutMove cut_move_at(std::uint64_t at, bool sabotage) {
+  StoreWorld world({.write_latency = 1ms, .flush_latency = 1ms, .tune = [=](StoreOptions* options) {
+                      options->sabotage.skip_switch_flush = sabotage;
+                    }});
+  EXPECT_TRUE(world.open().has_value());
+  std::vector<bool> answered(64);
+  runtime::TaskGroup group(world.loop());
+  for (std::uint64_t i = 1; i <= 4; ++i) {
+    group.spawn(CutMove::write(&world.store(), i, &answered));
+  }
+  Status moved;
+  group.spawn(Beside::move(&world.store(), {"/ssd", 64 * kBlockBytes, true}, &moved));
+  const std::uint64_t before = world.disk().operations();
+  while (world.disk().operations() < before + at && group.running() != 0) world.loop().step();
+  CutMove cut;
+  cut.going_on = group.running() != 0;
+  world.power().end_now(Fate::kAllLost, at);
+  world.loop().run_for(1s);
+  EXPECT_EQ(group.running(), 0U);
+  world.crash(at);
+  EXPECT_TRUE(world.open().has_value());
+  for (std::uint64_t seq = 0; seq < answered.size(); ++seq) {
+    if (!answered[seq]) continue;
+    const Result<ReadAnswer> now = read(world, piece_id(2), 40 * seq, 40);
+    if (!now.has_value() || now->crcs.size() != 40) ++cut.missing;
+  }
+  return cut;
+}
+
+TEST(PieceStoreRing, LargeOpsThatWaitedForAMoveAreDurableWhenTheyAreAnswered) {
+  std::size_t noticed = 0;
+  std::uint64_t at = 1;
+  for (bool going_on = true; going_on && at < 300; ++at) {
+    const CutMove cut = cut_move_at(at, false);
+    EXPECT_EQ(cut.missing, 0U) << "cut at " << at;
+    going_on = cut.going_on;
+    noticed += cut_move_at(at, true).missing;
+  }
+  EXPECT_GT(at, 60U);
+  // Without the flush of the move some are not: this test would see it.
+  EXPECT_GT(noticed, 0U);
+}
+
 TEST(PieceStoreRing, RefusesWhatMakesNoSense) {
   StoreWorld world({.ring_disk_bytes = 1_MiB});
   ASSERT_TRUE(world.open().has_value());
@@ -201,6 +262,47 @@ TEST(PieceStoreRing, ARingThatLacksWhatTheIndexKnowsIsNotOpened) {
   // The drive of the ring went back in time.
   world.write_raw("/ssd", DiskOffset(0), older);
   EXPECT_EQ(world.open().error().code(), Code::kJournalFailed);
+}
+
+// Only the newer ring has the last writes, and the index holds nothing of them.
+TEST(PieceStoreRing, AnOlderRingIsNotOpenedWhenAllOfTheNewerOneIsAtHome) {
+  constexpr std::uint64_t kBlocks = 1024;
+  for (const std::uint64_t laps : {0U, 1U}) {
+    StoreWorld::Options options = outside();
+    options.journal_bytes = kBlocks * kBlockBytes;
+    StoreWorld world(options);
+    world.kv().set_self_flush_per_mille(0);
+    ASSERT_TRUE(world.open().has_value());
+    std::uint64_t seq = 0;
+    const auto write_more = [&](std::uint64_t count) {
+      write_some(world, seq + 1, seq + count);
+      seq += count;
+    };
+    write_more(3 + laps * kBlocks / 2);  // two blocks a batch
+    world.crash(1, Fate::kAllKept);
+    const Buffer older = *world.read_raw("/ssd", DiskOffset(0), (kBlocks + 1) * kBlockBytes);
+    ASSERT_TRUE(world.open().has_value());
+    write_more(3);
+    rest(world);
+    ASSERT_TRUE(checkpoint(world).has_value());
+    write_more(2);
+    world.crash(1, Fate::kAllKept);
+    const Buffer newer = *world.read_raw("/ssd", DiskOffset(0), (kBlocks + 1) * kBlockBytes);
+    world.write_raw("/ssd", DiskOffset(0), older);
+    EXPECT_EQ(world.open().error().code(), Code::kJournalFailed);
+    world.bury();
+    world.write_raw("/ssd", DiskOffset(0), newer);
+    ASSERT_TRUE(world.open().has_value());
+    expect_some(world, seq);
+    // With nothing behind the tail, the right one is opened, again and again.
+    rest(world);
+    ASSERT_TRUE(checkpoint(world).has_value());
+    for (int life = 0; life < 3; ++life) {
+      world.crash(1);
+      ASSERT_TRUE(world.open().has_value());
+      expect_some(world, seq);
+    }
+  }
 }
 
 TEST(PieceStoreRing, RotInItNeverServesOldBytes) {

@@ -142,8 +142,10 @@ TEST(PieceStore, RecoveryAfterALostWriterEndsTheSameHoweverOftenItIsBegun) {
   const Result<SealAnswer> sealed = seal(2, 6);
   ASSERT_TRUE(sealed.has_value());
   EXPECT_EQ(sealed->settled, op_id(5, 2));
-  EXPECT_EQ(sealed->undecided,
-            (std::vector<UndecidedOp>{{op_id(5, 2), 7}, {op_id(5, 3), 7}, {op_id(5, 4), 7}}));
+  EXPECT_EQ(sealed->undecided, (std::vector<UndecidedOp>{{op_id(5, 2), 7, false, {2, 1}},
+                                                         {op_id(5, 3), 7, false, {3, 1}},
+                                                         {op_id(5, 4), 7, false, {4, 1}}}));
+  EXPECT_EQ(sealed->touched, (std::vector<BlockRange>{{2, 3}}));
   // The old writer is fenced, the seal can be repeated.
   EXPECT_EQ(put(world, make_prepare(piece, 1, op_id(5, 5), {{0, 1}}, {1})).error().code(),
             Code::kStaleVersion);
@@ -161,13 +163,16 @@ TEST(PieceStore, RecoveryAfterALostWriterEndsTheSameHoweverOftenItIsBegun) {
   // The master died and begins again: what was rolled forward is still held, what was dropped is
   // not.
   const Result<SealAnswer> again = seal(3, 7);
+  // Which blocks that was is forgotten.
+  const BlockRange any{0, kPieceBlocksMax};
   EXPECT_EQ(again->undecided,
-            (std::vector<UndecidedOp>{{op_id(5, 2), 7, true}, {op_id(5, 4), 7, true}}));
+            (std::vector<UndecidedOp>{{op_id(5, 2), 7, true, any}, {op_id(5, 4), 7, true, any}}));
+  EXPECT_EQ(again->touched, (std::vector<BlockRange>{any}));
   ASSERT_TRUE(resolve(3, 7).has_value());
   EXPECT_EQ(view(world, piece, 0, 10), (View{{1, 101}, {2, 102}, {4, 104}}));
   // The next writer's first op ends the matter.
   ASSERT_TRUE(put(world, make_prepare(piece, 3, op_id(8, 1), {{0, 1}}, {1})).has_value());
-  EXPECT_EQ(seal(4, 9)->undecided, (std::vector<UndecidedOp>{{op_id(8, 1), 1}}));
+  EXPECT_EQ(seal(4, 9)->undecided, (std::vector<UndecidedOp>{{op_id(8, 1), 1, false, {0, 1}}}));
   rest(world);
   EXPECT_TRUE(world.store().check_consistency().has_value());
 }
@@ -222,7 +227,7 @@ TEST(PieceStore, AFullStoreStillFoldsItsDeltas) {
 TEST(PieceStore, ObeysItsSizeLimit) {
   StoreWorld world({.disk_bytes = 64_MiB, .grow_bytes = 64_KiB, .size_bytes = 4_MiB});
   ASSERT_TRUE(world.open().has_value());
-  const std::uint64_t kept = kReservedBlocks + 32 + 4_MiB / kBlockBytes / 64;
+  const std::uint64_t kept = kReservedBlocks + 32 + 4_MiB / kBlockBytes / 16;
   EXPECT_EQ(world.store().statistics().free_bytes, 4_MiB - kept * kBlockBytes);
   EXPECT_EQ(world.store().statistics().space_bytes, 4_MiB);
 }

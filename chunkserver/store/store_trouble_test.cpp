@@ -223,7 +223,7 @@ void hang_and_fence(StoreWorld::Options options, bool ring, int own) {
 TEST(PieceStoreTrouble, WhoeverWaitsForAHangingDiskIsAnsweredWhenTheStoreIsFenced) {
   hang_and_fence({}, false, 1);
   hang_and_fence({.tune = [](StoreOptions* options) { options->journal_directory = "/ssd"; }},
-                 false, 5);
+                 false, 1);
   hang_and_fence({.tune = [](StoreOptions* options) { options->journal_directory = "/ssd"; }}, true,
                  0);
 }

@@ -91,7 +91,6 @@ class TableRows {
   bool dirty() const { return !changes_->empty(); }
   // In memory and, about as much again, encoded.
   ByteCount dirty_bytes() const;
-  ByteCount clean_bytes() const { return pieces_bytes_.clean() + regions_bytes_.clean(); }
   std::shared_ptr<const TableChanges> freeze();
   void checkpointed();
   // Grows with every checkpoint.
@@ -103,13 +102,6 @@ class TableRows {
   const TableChanges* frozen() const { return frozen_.get(); }
 
  private:
-  struct Hash {
-    std::size_t operator()(PieceId piece) const {
-      const std::uint64_t mixed =
-          (piece.chunk.raw() * 32 + piece.index.raw()) * 0x9e3779b97f4a7c15ULL;
-      return mixed ^ mixed >> 32;
-    }
-  };
   struct Region {
     std::uint64_t number = 0;
     bool used = false;
@@ -152,7 +144,7 @@ class TableRows {
   std::uint64_t saved_ = 0;
   std::shared_ptr<TableChanges> changes_ = std::make_shared<TableChanges>();
   std::shared_ptr<const TableChanges> frozen_;
-  std::unordered_map<PieceId, Piece, Hash> pieces_;
+  std::unordered_map<PieceId, Piece, PieceIdHash> pieces_;
   std::unordered_map<std::uint64_t, Region> regions_;
   Clock<Piece> piece_clock_;
   Clock<Region> region_clock_;

@@ -41,6 +41,14 @@ struct OpId {
   friend constexpr auto operator<=>(const OpId&, const OpId&) = default;
 };
 
+struct PieceIdHash {
+  std::size_t operator()(PieceId piece) const {
+    const std::uint64_t mixed =
+        (piece.chunk.raw() * 32 + piece.index.raw()) * 0x9e3779b97f4a7c15ULL;
+    return mixed ^ mixed >> 32;
+  }
+};
+
 // What a piece's header keeps so that data can be salvaged without the MDS.
 struct PieceFacts {
   std::uint32_t generator = 0;

@@ -15,6 +15,7 @@ constexpr PlantedBug kBugs[] = {
     {"unsure-start", &store::Sabotage::unsure_start},
     {"fold-twice", &store::Sabotage::fold_twice},
     {"early-superblock", &store::Sabotage::early_superblock},
+    {"early-record", &store::Sabotage::early_record},
     {"double-free", &store::Sabotage::double_free},
     {"stale-zeroes", &store::Sabotage::stale_zeroes},
     {"skip-verify", &store::Sabotage::skip_verify},

@@ -47,7 +47,7 @@ void draw_world(Prng* prng, SimSettings* settings) {
   world.discard_latency = pick(prng, kLatencies);
   world.index_latency = pick(prng, kLatencies);
   world.tear_sectors = prng->chance(300);
-  constexpr std::uint64_t kRingBlocks[] = {32, 40, 64, 64, 128, 256};
+  constexpr std::uint64_t kRingBlocks[] = {32, 40, 64, 64, 128, 256, 1024};
   world.journal_bytes = pick(prng, kRingBlocks) * kBlockBytes;
   constexpr ByteCount kGrow[] = {64_KiB, 1_MiB, 4_MiB};
   world.grow_bytes = pick(prng, kGrow);
@@ -83,7 +83,7 @@ SimSettings draw_settings(std::uint64_t seed) {
   settings.pieces = prng.between(1, 5);
   settings.calls_max = prng.between(1, 12);
   settings.deltas = prng.chance(700);
-  settings.tight = prng.chance(200);
+  settings.tight = prng.chance(200) && settings.world.journal_bytes <= 256 * kBlockBytes;
   // Room for two rings and some blocks beside what upkeep keeps for itself.
   constexpr std::uint64_t kTightBlocks = store::kReservedBlocks + 400;
   settings.world.disk_bytes = settings.tight ? kTightBlocks * kBlockBytes : 24_MiB;

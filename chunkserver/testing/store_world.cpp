@@ -103,7 +103,7 @@ Result<std::unique_ptr<io::BlockDevice>> StoreWorld::open_ring(const std::string
   if (!power_.up()) return fail(Code::kJournalFailed, "the simulated power was cut");
   RingFile& file = rings_[directory];
   if (!file.exists && !create) {
-    return fail(Code::kJournalFailed, "there is no journal in " + directory);
+    return fail(Code::kNotFound, "there is no journal in " + directory);
   }
   if (!file.exists) {
     file.disk = std::make_unique<io::SimDisk>(disk_options(options_.ring_disk_bytes));

@@ -1,5 +1,6 @@
 #include "client/core/chunk_map.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace cairn::client {
@@ -27,9 +28,32 @@ void forget_some(Inode& inode) {
 }
 }  // namespace
 
-void ChunkMap::learn(ChunkState& chunk, const pb::Chunk& from) {
-  if (chunk.view != nullptr && chunk.view->version.raw() > from.version()) return;
-  chunk.view = ChunkView::from(from);
+void ChunkMap::learn(ChunkState& chunk, const pb::Chunk& from, PieceMask made) {
+  const std::shared_ptr<const ChunkView> old = chunk.view;
+  if (old != nullptr && old->version.raw() > from.version()) return;
+  std::shared_ptr<const ChunkView> now = ChunkView::from(from);
+  if (old != nullptr && old->version == now->version) {
+    // Answers may cross. Inside of a version pieces are only written, and regions only marked.
+    if ((now->unwritten & old->current) != 0) return;
+    if ((old->marked & ~now->marked) != 0) {
+      ChunkView both = *now;
+      both.marked |= old->marked;
+      now = std::make_shared<const ChunkView>(std::move(both));
+    }
+  }
+  // What was unwritten under our lease is current by our OpenChunk only.
+  if (old != nullptr) made = old->unwritten;
+  chunk.fresh = (chunk.fresh | made) & now->current;
+  chunk.stray &= now->current;
+  chunk.next_seq = std::max(chunk.next_seq, now->seq_floor);
+  const bool same = old != nullptr && old->version == now->version &&
+                    old->current == now->current && old->unwritten == now->unwritten &&
+                    old->marked == now->marked;
+  chunk.view = std::move(now);
+  // What is missing needs nothing any more, also when a repair made it current again: the copy has
+  // every op that was under way.
+  for (auto& [seq, op] : chunk.undecided) op.pending &= chunk.view->current;
+  if (!same) chunk.notify();
 }
 
 Status ChunkMap::learn_layout(Inode& inode, const pb::Layout& layout) {
@@ -71,7 +95,7 @@ Task<Result<ChunkPtr>> ChunkMap::find(InodePtr inode, std::uint64_t index, Deadl
     const auto [at, added] = inode->chunks.try_emplace(chunk.index());
     if (!added) continue;  // learnt meanwhile, and perhaps changed by us
     at->second = std::make_shared<ChunkState>(runtime_, chunk.index());
-    learn(*at->second, chunk);
+    learn(*at->second, chunk, 0);
   }
   // What is absent between is a hole. Past the last one nothing is remembered but what was asked
   // for: most files are small, and their holes would be most of what a mount holds.
@@ -93,7 +117,7 @@ Task<Status> ChunkMap::refresh(InodePtr inode, ChunkPtr chunk, Deadline deadline
   if (!reply.has_value()) co_return fail(reply.error());
   if (inode->serial != serial) co_return lost();
   for (const pb::Chunk& one : reply->get_chunks().chunks()) {
-    if (one.index() == chunk->index) learn(*chunk, one);
+    if (one.index() == chunk->index) learn(*chunk, one, ~PieceMask{0});
   }
   co_return Status();
 }
@@ -130,31 +154,63 @@ Task<Status> ChunkMap::learn_layout(InodePtr inode, PieceMask touch, Deadline de
 
 Task<Status> ChunkMap::open(InodePtr inode, ChunkPtr chunk, PieceMask touch, Deadline deadline) {
   const std::uint64_t serial = inode->serial;
-  const runtime::Semaphore::Permit permit = co_await chunk->lock.lock();
-  if (inode->serial != serial || inode->mode != pb::LEASE_EXCLUSIVE) co_return lost();
-  const bool ours = chunk->view != nullptr && chunk->opened == inode->epoch;
-  if (ours && (touch & chunk->view->unwritten) == 0) co_return Status();
+  const runtime::Semaphore::Permit permit = co_await chunk->opening.lock();
+  for (;;) {
+    if (inode->serial != serial || inode->mode != pb::LEASE_EXCLUSIVE) co_return lost();
+    if (!chunk->holding) break;
+    if (runtime_.now() >= deadline) co_return fail(Code::kTimeout, "the chunk is being repaired");
+    co_await chunk->changed.wait_until(deadline);
+  }
+  if (chunk->is_open(inode->epoch) && (touch & chunk->view->unwritten) == 0) co_return Status();
   const LeaseEpoch epoch = inode->epoch;
   const std::uint64_t index = chunk->index;
+  const std::uint64_t holds = chunk->holds;
   const PieceMask before = chunk->view == nullptr ? ~PieceMask{0} : chunk->view->unwritten;
   const Result<pb::OpenChunkReply> reply = co_await ask_open(inode, index, touch, deadline);
   if (!reply.has_value()) co_return fail(reply.error());
-  if (chunk->opened != epoch) {
+  const bool first = chunk->opened != epoch;
+  if (first) {
     chunk->opened = epoch;
     chunk->next_seq = OpSeq(1);
     chunk->undecided.clear();
-    chunk->settled_told = OpSeq(1);
     chunk->fresh = 0;
+    chunk->stray = 0;
+    chunk->last_regions = 0;
   }
-  learn(*chunk, reply->chunk());
+  learn(*chunk, reply->chunk(), ~PieceMask{0});
+  if (first) chunk->settled_told = chunk->next_seq;
+  // Done before a hold that came meanwhile, or after it: nobody can tell.
+  chunk->must_open = chunk->holds != holds;
   // Also what an earlier request made current whose answer was lost: no op may come for that.
-  const PieceMask made = before & chunk->view->current;
-  chunk->fresh |= made;
-  chunk->stray |= made & ~touch;
+  chunk->stray |= before & chunk->fresh & ~touch;
   if ((touch & chunk->view->unwritten) != 0) {
     co_return fail(Code::kProtocol, "the MDS left touched pieces unwritten");
   }
+  chunk->notify();
   co_return Status();
+}
+
+// Requires: chunk->lock is held.
+Task<Status> ChunkMap::tell(InodePtr inode, ChunkPtr chunk, PieceMask pieces,
+                            layout::RegionMask regions, Deadline deadline) {
+  const std::uint64_t serial = inode->serial;
+  pb::ClientRequest request;
+  pb::DropPieces& drop = *request.mutable_drop_pieces();
+  drop.set_inode(inode->id.raw());
+  drop.set_epoch(inode->epoch.raw());
+  drop.set_chunk(chunk->view->id.raw());
+  drop.set_version(chunk->view->version.raw());
+  drop.set_pieces(pieces);
+  drop.set_regions(regions);
+  const Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
+  if (inode->serial != serial) co_return lost();
+  if (reply.has_value()) {
+    learn(*chunk, reply->open_chunk().chunk(), 0);
+    co_return Status();
+  }
+  if (reply.error().code() != Code::kStaleVersion) co_return fail(reply.error());
+  const Status looked = co_await refresh(std::move(inode), std::move(chunk), deadline);
+  co_return looked;
 }
 
 Task<Status> ChunkMap::drop(InodePtr inode, ChunkPtr chunk, ChunkVersion version, PieceMask pieces,
@@ -164,23 +220,44 @@ Task<Status> ChunkMap::drop(InodePtr inode, ChunkPtr chunk, ChunkVersion version
   if (inode->serial != serial || inode->mode != pb::LEASE_EXCLUSIVE) co_return lost();
   // Another op dropped some in the meantime: look again.
   if (chunk->view->version != version) co_return Status();
-  pb::ClientRequest request;
-  pb::DropPieces& drop = *request.mutable_drop_pieces();
-  drop.set_inode(inode->id.raw());
-  drop.set_epoch(inode->epoch.raw());
-  drop.set_chunk(chunk->view->id.raw());
-  drop.set_version(version.raw());
-  drop.set_pieces(pieces);
-  const Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
-  if (inode->serial != serial) co_return lost();
-  if (reply.has_value()) {
-    learn(*chunk, reply->open_chunk().chunk());
+  const layout::RegionMask regions = chunk->touched();
+  const Status told = co_await tell(std::move(inode), std::move(chunk), pieces, regions, deadline);
+  co_return told;
+}
+
+Task<Status> ChunkMap::mark(InodePtr inode, ChunkPtr chunk, layout::RegionMask regions,
+                            Deadline deadline) {
+  const std::uint64_t serial = inode->serial;
+  chunk->asked |= regions;
+  const runtime::Semaphore::Permit permit = co_await chunk->lock.lock();
+  if (inode->serial != serial || inode->mode != pb::LEASE_EXCLUSIVE) co_return lost();
+  // Closed: whoever still wants it asks again when the chunk is open.
+  const bool done = chunk->must_open || (regions & ~chunk->view->marked) == 0;
+  if (done) {
+    chunk->asked &= ~regions;
     co_return Status();
   }
-  if (reply.error().code() != Code::kStaleVersion) co_return fail(reply.error());
-  const Result<pb::OpenChunkReply> again = co_await ask_open(inode, chunk->index, 0, deadline);
-  if (!again.has_value()) co_return fail(again.error());
-  learn(*chunk, again->chunk());
+  const layout::RegionMask sent = chunk->asked | regions;
+  const Status told = co_await tell(std::move(inode), chunk, 0, sent, deadline);
+  chunk->asked &= ~sent;
+  if (!told.has_value() || (regions & ~chunk->view->marked) == 0) co_return told;
+  co_return fail(Code::kStaleVersion, "the MDS did not mark the regions of a write");
+}
+
+Task<Status> ChunkMap::close(InodePtr inode, ChunkPtr chunk, ChunkId id, OpSeq next_seq,
+                             Deadline deadline) {
+  const std::uint64_t serial = inode->serial;
+  pb::ClientRequest request;
+  pb::CloseChunk& close = *request.mutable_close_chunk();
+  close.set_inode(inode->id.raw());
+  close.set_epoch(inode->epoch.raw());
+  close.set_chunk(id.raw());
+  close.set_next_seq(next_seq.raw());
+  const Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
+  if (inode->serial != serial) co_return lost();
+  if (!reply.has_value()) co_return fail(reply.error());
+  const bool known = chunk != nullptr && reply->open_chunk().chunk().id() == id.raw();
+  if (known) learn(*chunk, reply->open_chunk().chunk(), 0);
   co_return Status();
 }
 

@@ -1,9 +1,10 @@
 // ChunkMap: asks the master where the pieces of a file's chunks are, and remembers it in the inode
-// as long as its lease lives; opens chunks for writing and drops pieces that failed.
+// as long as its lease lives; opens chunks for writing, tells which pieces failed and which regions
+// change, closes chunks that the master holds.
 //
-// Requires: a lease on the inode (exclusive for open() and drop()).
-// Errors:   kLeaseExpired when the lease ended meanwhile; kNoSpace, kBelowMinimum, kStaleEpoch and
-//           others of the master.
+// Requires: a lease on the inode (exclusive for open(), drop(), mark() and close()).
+// Errors:   kLeaseExpired when the lease ended meanwhile; kNoSpace, kTooFewPieces, kBelowMinimum,
+//           kStaleEpoch and others of the master.
 #pragma once
 
 #include <cstdint>
@@ -29,18 +30,28 @@ class ChunkMap {
   Task<Status> learn_layout(InodePtr inode, PieceMask touch, Deadline deadline);
   // What the last file got.
   const std::optional<layout::FileLayout>& guess() const { return guess_; }
-  // After it all `touch`ed pieces are current or missing, and the chunk is open under our epoch.
+  // After it all `touch`ed pieces are current or missing, and the chunk is open under our epoch,
+  // unless a hold came meanwhile: look at is_open(). Waits while the chunk is held.
   Task<Status> open(InodePtr inode, ChunkPtr chunk, PieceMask touch, Deadline deadline);
-  // Pieces that did not take a write.
+  // Pieces that did not take a write. The regions of all ops under way are told with them.
   Task<Status> drop(InodePtr inode, ChunkPtr chunk, ChunkVersion version, PieceMask pieces,
                     Deadline deadline);
+  // After it the regions are in view->marked, unless the chunk was closed meanwhile. Requests that
+  // come while another is under way are sent as one.
+  Task<Status> mark(InodePtr inode, ChunkPtr chunk, layout::RegionMask regions, Deadline deadline);
+  // The answer to a hold: no op under way needs a piece any more, later ones count from `next_seq`.
+  // `chunk` may be null: then nothing is known of it here.
+  Task<Status> close(InodePtr inode, ChunkPtr chunk, ChunkId id, OpSeq next_seq, Deadline deadline);
 
  private:
   Task<Result<pb::OpenChunkReply>> ask_open(InodePtr inode, std::uint64_t index, PieceMask touch,
                                             Deadline deadline);
+  Task<Status> tell(InodePtr inode, ChunkPtr chunk, PieceMask pieces, layout::RegionMask regions,
+                    Deadline deadline);
   Status learn_layout(Inode& inode, const pb::Layout& layout);
-  // Never goes back to an older version.
-  static void learn(ChunkState& chunk, const pb::Chunk& from);
+  // Never goes back to an older state. `made`: pieces that must be our doing when they are current
+  // and the chunk was not known at all.
+  static void learn(ChunkState& chunk, const pb::Chunk& from, PieceMask made);
 
   runtime::Runtime& runtime_;
   Session& session_;

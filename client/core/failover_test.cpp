@@ -205,16 +205,17 @@ TEST(MovedChunkServerTest, TheOnlyCopyIsWrittenAndReadAtItsNewAddress) {
 }
 
 TEST(MovedChunkServerTest, NoPieceIsDroppedAndReadersDoNotGoRoundItForEver) {
-  FakeCluster cluster(kTwoOne, 13);
-  auto mount = cluster.mount([](Options& options) { options.cache_bytes = 1_MiB; });
+  FakeCluster cluster({.data = 2, .parity = 1, .min = 2, .piece_bytes = 4_MiB}, 13);
+  auto mount = cluster.mount();
   const InodeId inode = cluster.create(*mount, "f");
-  constexpr std::size_t kBytes = 300'000;
+  constexpr std::size_t kBytes = 3'000'000;
   ASSERT_TRUE(
       cluster.run(mount->write(inode, FileOffset(0), filled(kBytes, 1), false)).has_value());
   ASSERT_TRUE(cluster.run(mount->fsync(inode)).has_value());
   for (std::size_t i = 0; i < cluster.cs.size(); ++i) {
     cluster.cs[i]->kill();
     cluster.revive_at(i, {"10.0.1." + std::to_string(i + 1), 4000});
+    cluster.world.run_for(2s);  // nobody moves faster
     ASSERT_TRUE(
         cluster.run(mount->write(inode, FileOffset(0), filled(kBytes, 2), false)).has_value());
     ASSERT_TRUE(cluster.run(mount->fsync(inode)).has_value());
@@ -233,6 +234,7 @@ TEST(MovedChunkServerTest, NoPieceIsDroppedAndReadersDoNotGoRoundItForEver) {
     const auto got = cluster.run(reader->read(inode, FileOffset(at), 20'000));
     ASSERT_TRUE(got.has_value()) << got.error().to_string();
     EXPECT_EQ(joined(*got), filled(20'000, 2));
+    cluster.world.run_for(1ms);
   }
   EXPECT_GT(holder.reads, before + 3);
   cluster.unmount(std::move(mount));

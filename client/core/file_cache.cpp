@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 
 namespace cairn::client {
 
@@ -21,11 +22,15 @@ std::uint64_t bits(std::uint16_t mask) { return static_cast<std::uint64_t>(std::
 }  // namespace
 
 bool CachePool::make_room(std::uint64_t segments) {
-  while (used_ + segments > segments_max_ && !clean_.empty()) {
+  while (segments_used() + segments > segments_max_ && !clean_.empty()) {
     const Place victim = clean_.front();
     victim.file->evict(victim.segment);
   }
-  return used_ + segments <= segments_max_;
+  while (segments_used() + segments > segments_max_ && !old_.empty()) {
+    const OldPlace victim = old_.front();
+    victim.file->drop_old(victim.block, 1);
+  }
+  return segments_used() + segments <= segments_max_;
 }
 
 const FileCache::Segment* FileCache::find(std::uint64_t block) const {
@@ -74,6 +79,7 @@ void FileCache::clear_dirty(Segment& segment, std::uint16_t blocks) {
 
 void FileCache::erase(std::map<std::uint64_t, Segment>::iterator at) {
   Segment& segment = at->second;
+  drop_old(at->first * kSegmentBlocks, kSegmentBlocks);
   clear_dirty(segment, segment.dirty);
   claimed_blocks_ -= bits(segment.claimed);
   if (segment.place.has_value()) pool_.clean_.erase(*segment.place);
@@ -126,7 +132,11 @@ void FileCache::fill(std::uint64_t block, Bytes bytes) {
 
 void FileCache::write(FileOffset offset, Bytes bytes, Instant now, ByteCount older_end) {
   CHECK(unknown_edges(offset, bytes.size()).empty());
+  if (bytes.empty()) return;
   std::uint64_t at = offset.raw();
+  const std::uint64_t first_block = at / kBlockBytes;
+  const std::uint64_t last_block = (at + bytes.size() - 1) / kBlockBytes;
+  const bool keeps = wants_old(offset, bytes.size());
   while (!bytes.empty()) {
     const std::uint64_t in = at % kSegmentBytes;
     const std::size_t part = std::min<std::size_t>(bytes.size(), kSegmentBytes - in);
@@ -135,6 +145,7 @@ void FileCache::write(FileOffset offset, Bytes bytes, Instant now, ByteCount old
     const std::uint16_t blocks = mask_of(first, last - first + 1);
     Segment& segment = segment_of(at / kBlockBytes);
     make_writable(segment, blocks);
+    if (keeps) take_old(at / kSegmentBytes, segment, blocks);
     std::memcpy(segment.bytes.data() + in, bytes.data(), part);
     segment.valid = static_cast<std::uint16_t>(segment.valid | blocks);
     set_dirty(segment, blocks, now);
@@ -153,6 +164,10 @@ void FileCache::write(FileOffset offset, Bytes bytes, Instant now, ByteCount old
     at += part;
     bytes = bytes.subspan(part);
   }
+  if (old_.empty()) return;
+  drop_old_of_full_rows(first_block, last_block);
+  // Old bytes never make a write wait: other things go for them, or they go again.
+  static_cast<void>(pool_.make_room(0));
 }
 
 bool FileCache::valid(std::uint64_t block) const {
@@ -185,23 +200,39 @@ void FileCache::copy_out(std::uint64_t block, std::size_t at, MutableBytes into)
   if (found->second.place.has_value()) update_place(found->first, found->second);
 }
 
-std::vector<FileRun> FileCache::dirty_runs(std::uint64_t first, std::uint64_t count) const {
+std::vector<FileRun> FileCache::runs_of(std::uint16_t Segment::*which, std::uint64_t first,
+                                        std::uint64_t count) const {
   std::vector<FileRun> runs;
   const std::uint64_t end = first + count;
   for (auto at = segments_.lower_bound(segment_index(first));
        at != segments_.end() && at->first * kSegmentBlocks < end; ++at) {
-    if (at->second.dirty == 0) continue;
-    for (std::uint64_t i = 0; i < kSegmentBlocks; ++i) {
-      const std::uint64_t block = at->first * kSegmentBlocks + i;
-      if (block < first || block >= end || (at->second.dirty & mask_of(i, 1)) == 0) continue;
-      if (!runs.empty() && runs.back().first + runs.back().count == block) {
-        ++runs.back().count;
+    const std::uint64_t begin = at->first * kSegmentBlocks;
+    std::uint16_t mask = at->second.*which;
+    if (begin < first) mask = static_cast<std::uint16_t>(mask & ~mask_of(0, first - begin));
+    if (end - begin < kSegmentBlocks) {
+      mask = static_cast<std::uint16_t>(mask & mask_of(0, end - begin));
+    }
+    while (mask != 0) {
+      const auto low = static_cast<std::uint64_t>(std::countr_zero(mask));
+      const auto length =
+          static_cast<std::uint64_t>(std::countr_one(static_cast<std::uint16_t>(mask >> low)));
+      mask = static_cast<std::uint16_t>(mask & ~mask_of(low, length));
+      if (!runs.empty() && runs.back().first + runs.back().count == begin + low) {
+        runs.back().count += length;
       } else {
-        runs.push_back({block, 1});
+        runs.push_back({begin + low, length});
       }
     }
   }
   return runs;
+}
+
+std::vector<FileRun> FileCache::dirty_runs(std::uint64_t first, std::uint64_t count) const {
+  return runs_of(&Segment::dirty, first, count);
+}
+
+std::vector<FileRun> FileCache::valid_runs(std::uint64_t first, std::uint64_t count) const {
+  return runs_of(&Segment::valid, first, count);
 }
 
 std::optional<std::uint64_t> FileCache::next_dirty(std::uint64_t block) const {
@@ -229,6 +260,7 @@ Buffer FileCache::claim(std::uint64_t block, std::uint64_t most, bool* partly) {
   const std::uint16_t blocks = mask_of(at, count);
   CHECK_EQ(segment.claimed & blocks, 0);
   if (partly != nullptr && (segment.partly & blocks) != 0) *partly = true;
+  drop_old(block, count);
   clear_dirty(segment, blocks);
   claimed_blocks_ += count;
   segment.claimed = static_cast<std::uint16_t>(segment.claimed | blocks);
@@ -255,11 +287,15 @@ void FileCache::failed(FileRun run, Instant since) {
     if (found == segments_.end() || (found->second.claimed & bit_of(block)) == 0) continue;
     set_dirty(found->second, bit_of(block), since);
   }
+  // Written to meanwhile, what was sent counted as old: some chunk server may not have it.
+  drop_old(run.first, run.count);
+  if (run.count != 0) drop_old_of_full_rows(run.first, run.first + run.count - 1);
   done(run);
 }
 
 void FileCache::truncate(ByteCount size, Instant now) {
   const std::uint64_t edge = size / kBlockBytes;
+  drop_old(edge, std::numeric_limits<std::uint64_t>::max() - edge);
   const std::size_t keep = size % kBlockBytes;
   if (keep != 0 && valid(edge)) {
     Segment& segment = segment_of(edge);
@@ -267,6 +303,7 @@ void FileCache::truncate(ByteCount size, Instant now) {
     std::memset(segment.bytes.data() + in_segment(edge) * kBlockBytes + keep, 0,
                 kBlockBytes - keep);
     set_dirty(segment, bit_of(edge), now);
+    drop_old_of_full_rows(edge, edge);
     update_place(segment_index(edge), segment);
   }
   const std::uint64_t first = div_ceil(size, kBlockBytes);
@@ -294,6 +331,7 @@ void FileCache::drop_all() {
   while (!segments_.empty()) erase(segments_.begin());
   CHECK_EQ(dirty_blocks_, std::uint64_t{0});
   CHECK_EQ(claimed_blocks_, std::uint64_t{0});
+  CHECK(old_.empty());
 }
 
 void FileCache::drop_clean() {
@@ -302,22 +340,6 @@ void FileCache::drop_clean() {
     if (at->second.dirty == 0 && at->second.claimed == 0) erase(at);
     at = next;
   }
-}
-
-void FileCache::check_invariants() const {
-  std::uint64_t dirty = 0;
-  std::uint64_t claimed = 0;
-  for (const auto& [index, segment] : segments_) {
-    CHECK_EQ(segment.dirty & ~segment.valid, 0);
-    CHECK_EQ(segment.claimed & ~segment.valid, 0);
-    CHECK_EQ(segment.lent & ~segment.claimed, 0);
-    CHECK_EQ(segment.partly & ~segment.dirty, 0);
-    CHECK_EQ(segment.place.has_value(), segment.dirty == 0 && segment.claimed == 0);
-    dirty += bits(segment.dirty);
-    claimed += bits(segment.claimed);
-  }
-  CHECK_EQ(dirty, dirty_blocks_);
-  CHECK_EQ(claimed, claimed_blocks_);
 }
 
 }  // namespace cairn::client

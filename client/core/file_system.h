@@ -30,6 +30,13 @@
 
 namespace cairn::client {
 
+// Breaks one promise of the data path on purpose, so that the simulator can show that it notices.
+struct Sabotage {
+  bool decide_early = false;  // an op is decided when all participants but one have it
+  bool skip_regions = false;  // or before its regions are known to be missed by missing pieces
+  bool hold_at_once = false;  // a chunk is closed while ops are under way
+};
+
 struct Options {
   std::vector<net::Address> masters;  // session doors (port + 1)
   net::Credentials credentials;
@@ -44,6 +51,10 @@ struct Options {
   Duration writeback_age = 1s;       // dirty data older than this is flushed
   Duration operation_timeout = 30s;  // reads and namespace operations; writes: see `hard`
   bool hard = true;                  // writes below the minimum wait for ever (until stop())
+  // A chunk server that cannot be reached for longer loses its piece. 0: at once, which is right
+  // when the master repairs pieces.
+  Duration restart_grace = 2s;
+  Sabotage sabotage;  // tests of the tests only
   // True if the named process of this host still runs; asked for sessions left behind.
   std::function<bool(const std::string& process)> process_alive;
 };

@@ -8,24 +8,6 @@ namespace {
 constexpr ByteCount kBlocksUnit = 512;  // of st_blocks
 }  // namespace
 
-std::shared_ptr<const ChunkView> ChunkView::from(const pb::Chunk& chunk) {
-  auto view = std::make_shared<ChunkView>();
-  view->id = ChunkId::from_raw(chunk.id());
-  view->version = ChunkVersion(chunk.version());
-  const unsigned count = std::min(chunk.encoding().data() + chunk.encoding().parity(), 32U);
-  view->pieces.resize(count);
-  for (const pb::Piece& piece : chunk.pieces()) {
-    if (piece.index() >= count) continue;
-    Place& place = view->pieces[piece.index()];
-    place.cs = NodeId::from_raw(piece.cs_id());
-    place.address = piece.address();
-    place.state = piece.cs_id() == 0 ? pb::PIECE_MISSING : piece.state();
-    if (place.state == pb::PIECE_CURRENT) view->current |= piece_bit(piece.index());
-    if (place.state == pb::PIECE_UNWRITTEN) view->unwritten |= piece_bit(piece.index());
-  }
-  return view;
-}
-
 void Inode::overlay(pb::Attributes& from_master) const {
   if (mode != pb::LEASE_EXCLUSIVE) return;
   from_master.set_size(size);

@@ -70,7 +70,10 @@ Task<Status> Mount::stop(Deadline deadline) {
   const Deadline bye = std::max(deadline, runtime_.after(100ms));
   co_await session_.stop(clean && last_flush_.has_value(), bye);
   co_await links_.stop();
+  writer_.interrupt();
   co_await writeback_.stop();
+  co_await writer_.stop();
+  co_await reader_.stop();
   co_await leases_.stop();
   co_await tasks_.join();
   if (!clean) co_return fail(Code::kTimeout, "delayed data was not written before the deadline");
@@ -78,6 +81,10 @@ Task<Status> Mount::stop(Deadline deadline) {
 }
 
 void Mount::on_recall(pb::RecallLease recall) { leases_.recall(std::move(recall)); }
+void Mount::on_hold(pb::HoldChunk hold) {
+  const InodePtr inode = leases_.find(InodeId::from_raw(hold.inode()));
+  if (inode != nullptr) writer_.hold(inode, hold);
+}
 pb::Reclaim Mount::held() const { return leases_.held(); }
 void Mount::on_session_gone() { leases_.session_gone(); }
 

@@ -57,6 +57,7 @@ class Mount final : public FileSystem, private Session::Owner {
 
   // Session::Owner
   void on_recall(pb::RecallLease recall) override;
+  void on_hold(pb::HoldChunk hold) override;
   pb::Reclaim held() const override;
   void on_session_gone() override;
   pb::KeepAlive statistics() const override;

@@ -4,77 +4,24 @@
 #include <utility>
 
 #include "client/core/retry.h"
-#include "common/base/crc32c.h"
 #include "common/base/limits.h"
-#include "common/runtime/task_group.h"
-#include "proto/data_plane.pb.h"
 
 namespace cairn::client {
 
 namespace {
 
-constexpr Duration kSlowRead = 1500ms;  // then it is read around, if that is possible
-constexpr Duration kAttempt = 8s;       // when it is not
+constexpr Duration kAttempt = 8s;  // of a read that nobody else can answer
 constexpr Duration kRetryFirst = 50ms;
 constexpr Duration kRetryMost = 1s;
 // After a read waited for its whole time in vain, the next ones wait only a little: long enough for
 // a chunk server that came back to be found.
 constexpr Duration kHopelessWait = 3s;
 constexpr Duration kHopelessFor = 10s;
-constexpr Duration kAskAgain = 5s;  // for the address of a chunk server that cannot be reached
+// For the address of a chunk server that cannot be reached, or a piece that came back.
+constexpr Duration kAskAgain = 5s;
 constexpr std::uint64_t kSpanBlocksMax = limits::kReadBytesMax / kBlockBytes;
 
 unsigned count_of(PieceMask mask) { return static_cast<unsigned>(std::popcount(mask)); }
-
-// The reply's blocks, checked, with zeros for the holes.
-Result<std::vector<Buffer>> assemble(const net::Payload& answer, layout::BlockRun run) {
-  pb::ReadReply reply;
-  if (!reply.ParseFromString(answer.meta)) return fail(Code::kProtocol, "bad ReadReply");
-  const Buffer body = answer.body.empty() ? Buffer() : answer.body.front();
-  if (answer.body.size() > 1 || reply.crcs().size() % 4 != 0 ||
-      body.size() != reply.crcs().size() / 4 * kBlockBytes) {
-    return fail(Code::kProtocol, "ReadReply and its body disagree");
-  }
-  std::vector<Buffer> parts;
-  std::uint64_t at = run.first;
-  std::size_t taken = 0;  // blocks of the body
-  const std::size_t blocks = body.size() / kBlockBytes;
-  for (const pb::BlockRange& range : reply.present()) {
-    if (range.first() < at || range.count() > blocks - taken ||
-        range.first() - run.first > run.count ||
-        range.count() > run.count - (range.first() - run.first)) {
-      return fail(Code::kProtocol, "ReadReply with blocks that were not asked for");
-    }
-    append_zeros(parts, (range.first() - at) * kBlockBytes);
-    if (range.count() != 0) {
-      parts.push_back(body.slice(taken * kBlockBytes, range.count() * kBlockBytes));
-    }
-    taken += range.count();
-    at = range.first() + range.count();
-  }
-  if (taken != blocks) return fail(Code::kProtocol, "ReadReply with too many blocks");
-  append_zeros(parts, (run.first + run.count - at) * kBlockBytes);
-  const auto* crcs = reinterpret_cast<const std::byte*>(reply.crcs().data());
-  for (std::size_t i = 0; i < blocks; ++i) {
-    const Bytes block = body.span().subspan(i * kBlockBytes, kBlockBytes);
-    if (crc32c(block) != load_le<std::uint32_t>(crcs + 4 * i)) {
-      return fail(Code::kChecksumMismatch, "a block arrived with a wrong CRC");
-    }
-  }
-  return parts;
-}
-
-Buffer contiguous(const std::vector<Buffer>& parts, std::size_t bytes) {
-  if (parts.size() == 1) return parts.front();
-  Buffer whole = Buffer::allocate(bytes);
-  std::size_t at = 0;
-  for (const Buffer& part : parts) {
-    std::memcpy(whole.data() + at, part.data(), part.size());
-    at += part.size();
-  }
-  CHECK_EQ(at, bytes);
-  return whole;
-}
 
 }  // namespace
 
@@ -178,7 +125,7 @@ Task<void> Reader::read_span(InodePtr inode, Span span, StripeLock lock, Deadlin
 Task<void> Reader::look_for_moved(InodePtr inode, ChunkPtr chunk, Deadline deadline) {
   const std::shared_ptr<const ChunkView> view = chunk->view;
   if (view == nullptr || runtime_.now() < chunk->ask_again) co_return;
-  bool down = false;
+  bool down = !view->all_live();
   for (unsigned i = 0; i < view->pieces.size(); ++i) {
     const bool current = (view->current & piece_bit(i)) != 0;
     down = down || (current && links_.down_for(view->pieces[i].address) != Duration());
@@ -187,6 +134,23 @@ Task<void> Reader::look_for_moved(InodePtr inode, ChunkPtr chunk, Deadline deadl
   chunk->ask_again = runtime_.after(kAskAgain);
   const Status refreshed = co_await map_.refresh(inode, chunk, deadline);
   ignore(refreshed, "the old map may still do");
+}
+
+// The piece itself, or of copies one that is not avoided: the work is spread over them.
+unsigned Reader::choose(const ChunkView& view, PieceMask readable, const Span& span,
+                        bool replicas) {
+  if (!replicas) return span.piece;
+  const unsigned pieces = static_cast<unsigned>(view.pieces.size());
+  const auto first =
+      static_cast<unsigned>((view.id.raw() + span.run.first / kSpanBlocksMax) % pieces);
+  unsigned chosen = first;
+  for (unsigned i = pieces; i-- != 0;) {
+    const unsigned piece = (first + i) % pieces;
+    if ((readable & piece_bit(piece)) == 0) continue;
+    const bool better = (readable & piece_bit(chosen)) == 0;
+    if (better || !links_.avoided(view.pieces[piece].address)) chosen = piece;
+  }
+  return chosen;
 }
 
 Task<Reader::PartsResult> Reader::try_span(InodePtr inode, Span span, StripeLock lock,
@@ -203,122 +167,35 @@ Task<Reader::PartsResult> Reader::try_span(InodePtr inode, Span span, StripeLock
     co_return parts;
   }
   const PieceMask readable = view->current & ~zero;
-  // Replicas are all alike: the work is spread over them.
-  const unsigned pieces = static_cast<unsigned>(view->pieces.size());
-  unsigned first = span.piece;
-  if (replicas) {
-    first = static_cast<unsigned>((view->id.raw() + span.run.first / kSpanBlocksMax) % pieces);
-  }
-  PieceMask broken = 0;
-  for (unsigned i = 0; i < (replicas ? pieces : 1); ++i) {
-    const unsigned piece = (first + i) % pieces;
-    const PieceMask others = (readable | zero) & ~broken & ~piece_bit(piece);
-    const bool spare = count_of(others & ((PieceMask{1} << pieces) - 1)) >= data;
-    const bool avoid = spare && links_.avoided(view->pieces[piece].address);
-    if ((readable & piece_bit(piece)) != 0 && !avoid) {
-      const Deadline until = std::min(deadline, runtime_.after(spare ? kSlowRead : kAttempt));
-      PartsResult direct = co_await read_piece(view, piece, span.run, until);
-      if (direct.has_value()) co_return direct;
-      if (direct.error().code() == Code::kCancelled) co_return direct;
+  const PieceMask all = (PieceMask{1} << view->pieces.size()) - 1;
+  const unsigned piece = choose(*view, readable, span, replicas);
+  const bool spare = count_of((readable | zero) & all & ~piece_bit(piece)) >= data;
+  const bool avoid = spare && links_.avoided(view->pieces[piece].address);
+  if ((readable & piece_bit(piece)) != 0 && !avoid) {
+    Raced direct;
+    if (spare) {
+      direct = co_await race(inode, span, lock, view, piece, deadline);
+    } else {
+      const Deadline until = std::min(deadline, runtime_.after(kAttempt));
+      direct.result = co_await read_piece(view, piece, span.run, until);
     }
-    if (!avoid || !replicas) broken |= piece_bit(piece);
+    const bool final = direct.result.has_value() || direct.all_asked ||
+                       direct.result.error().code() == Code::kCancelled;
+    if (final) co_return std::move(direct.result);
   }
-  if (!replicas && lock == StripeLock::kFree && inode->mode == pb::LEASE_EXCLUSIVE) {
-    // A write of the stripe may wait for space as long as it likes; reads end.
-    const StripeGuard guard = co_await lock_stripe_until(&runtime_, inode, span.stripe, deadline);
-    if (!guard.held()) co_return fail(Code::kTimeout, "a write of the stripe is under way");
+  // A copy that is only slow is better than none.
+  const PieceMask broken = avoid && replicas ? 0 : piece_bit(piece);
+  if (!must_lock(*inode, lock)) {
     PartsResult rebuilt = co_await rebuild(inode, span, broken, deadline);
     co_return rebuilt;
   }
+  // A write of the stripe may wait for space as long as it likes; reads end.
+  const StripeGuard guard = co_await lock_stripe_until(&runtime_, inode, span.stripe, deadline);
+  if (!guard.held()) co_return fail(Code::kTimeout, "a write of the stripe is under way");
   PartsResult rebuilt = co_await rebuild(inode, span, broken, deadline);
   co_return rebuilt;
 }
 
-Task<void> Reader::read_into(InodePtr /*inode*/, Span span, unsigned piece,
-                             std::shared_ptr<const ChunkView> view, Deadline deadline,
-                             PartsResult* result) {
-  *result = co_await read_piece(std::move(view), piece, span.run, deadline);
-}
-
-Task<Reader::PartsResult> Reader::rebuild(InodePtr inode, Span span, PieceMask broken,
-                                          Deadline deadline) {
-  const std::shared_ptr<const ChunkView> view = span.chunk->view;
-  const erasure::Encoding encoding = inode->layout->encoding();
-  const unsigned pieces = static_cast<unsigned>(view->pieces.size());
-  const std::size_t bytes = span.run.count * kBlockBytes;
-  std::vector<Buffer> have(pieces);
-  std::vector<unsigned> candidates;
-  PieceMask got = 0;
-  const PieceMask zero = view->unwritten | span.chunk->fresh;
-  for (unsigned i = 0; i < pieces && count_of(got) < encoding.data; ++i) {
-    if ((zero & piece_bit(i)) == 0 || i == span.piece) continue;
-    have[i] = zeros(bytes);
-    got |= piece_bit(i);
-  }
-  for (unsigned i = 0; i < pieces; ++i) {
-    if ((view->current & ~zero & ~broken & piece_bit(i)) != 0) candidates.push_back(i);
-  }
-  std::ranges::stable_partition(
-      candidates, [&](unsigned i) { return !links_.avoided(view->pieces[i].address); });
-  std::size_t next = 0;
-  while (count_of(got) < encoding.data) {
-    const std::size_t need = encoding.data - count_of(got);
-    if (candidates.size() - next < need) {
-      co_return fail(Code::kTooFewPieces, "fewer than " + std::to_string(encoding.data) +
-                                              " pieces of chunk " + std::to_string(view->id.raw()) +
-                                              " can be read");
-    }
-    const bool spare = candidates.size() - next > need;
-    const Deadline until = std::min(deadline, runtime_.after(spare ? kSlowRead : kAttempt));
-    std::vector<PartsResult> results(need);
-    runtime::TaskGroup group(runtime_);
-    for (std::size_t i = 0; i < need; ++i) {
-      group.spawn(read_into(inode, span, candidates[next + i], view, until, &results[i]));
-    }
-    co_await group.join();
-    for (std::size_t i = 0; i < need; ++i) {
-      const unsigned piece = candidates[next + i];
-      if (!results[i].has_value()) continue;
-      have[piece] = contiguous(*results[i], bytes);
-      got |= piece_bit(piece);
-    }
-    next += need;
-  }
-  if (encoding.data == 1) {
-    Parts parts;
-    parts.push_back(have[static_cast<unsigned>(std::countr_zero(got))]);
-    co_return parts;
-  }
-  have[span.piece] = Buffer::allocate(bytes);
-  std::vector<std::byte*> pointers;
-  for (Buffer& buffer : have) pointers.push_back(buffer.data());
-  const auto codec = erasure::Codec::get(encoding.data, encoding.parity);
-  CO_TRY_VOID(codec->rebuild(got, piece_bit(span.piece), pointers, bytes));
-  Parts parts;
-  parts.push_back(std::move(have[span.piece]));
-  co_return parts;
-}
-
-Task<Reader::PartsResult> Reader::read_piece(std::shared_ptr<const ChunkView> view, unsigned piece,
-                                             layout::BlockRun run, Deadline deadline) {
-  const ChunkView::Place& place = view->pieces[piece];
-  pb::Read ask;
-  ask.set_chunk(view->id.raw());
-  ask.set_piece(piece);
-  ask.set_version(view->version.raw());
-  pb::BlockRange& range = *ask.add_ranges();
-  range.set_first(run.first);
-  range.set_count(static_cast<std::uint32_t>(run.count));
-  net::Payload request;
-  request.meta = ask.SerializeAsString();
-  std::string address = place.address;
-  const Result<net::Payload> answer =
-      co_await links_.call(std::move(address), pb::OP_READ, std::move(request), deadline);
-  if (!answer.has_value()) {
-    if (answer.error().code() == Code::kTimeout) links_.mark_slow(place.address);
-    co_return fail(answer.error());
-  }
-  co_return assemble(*answer, run);
-}
+Task<void> Reader::stop() { co_await tasks_.join(); }
 
 }  // namespace cairn::client

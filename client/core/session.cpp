@@ -30,6 +30,7 @@ bool is_mutation(const pb::ClientRequest& request) {
     case pb::ClientRequest::kOpenChunk:
     case pb::ClientRequest::kDropPieces:
     case pb::ClientRequest::kCommitFile:
+    case pb::ClientRequest::kCloseChunk:
       return true;
     case pb::ClientRequest::kReleaseLease:
       return request.release_lease().epoch() != 0;
@@ -101,6 +102,12 @@ void Session::notify() {
 }
 
 Task<Result<net::Payload>> Session::serve(Session* self, std::uint16_t op, net::Payload request) {
+  if (op == pb::OP_HOLD_CHUNK) {
+    pb::HoldChunk hold;
+    if (!hold.ParseFromString(request.meta)) co_return fail(Code::kProtocol, "bad HoldChunk");
+    self->owner_.on_hold(std::move(hold));
+    co_return net::Payload{};
+  }
   if (op != pb::OP_RECALL_LEASE) co_return fail(Code::kUnsupported, "not an op of a client");
   pb::RecallLease recall;
   if (!recall.ParseFromString(request.meta)) co_return fail(Code::kProtocol, "bad RecallLease");

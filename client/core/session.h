@@ -1,5 +1,5 @@
 // Session: one mount's life with the master: finds it, opens or resumes the session, keeps it
-// alive, carries requests, brings recalls.
+// alive, carries requests, brings recalls and holds.
 //
 // Owns:     the channel to the master, the numbers of mutations.
 // Promises: a mutation is done exactly once, over lost connections, failovers and restarts of the
@@ -38,6 +38,8 @@ class Session {
    public:
     virtual ~Owner() = default;
     virtual void on_recall(pb::RecallLease recall) = 0;
+    // The master wants to repair a chunk that is open here.
+    virtual void on_hold(pb::HoldChunk hold) = 0;
     // Everything held now, for a master that forgot it.
     virtual pb::Reclaim held() const = 0;
     // The session ended: every lease is void. A new session follows.

@@ -17,6 +17,7 @@ constexpr Duration kBudget = 3s;  // of a failover
 
 struct StubOwner final : Session::Owner {
   void on_recall(pb::RecallLease) override {}
+  void on_hold(pb::HoldChunk) override {}
   pb::Reclaim held() const override { return {}; }
   void on_session_gone() override { ++gone; }
   pb::KeepAlive statistics() const override { return {}; }

@@ -35,10 +35,19 @@ Writeback::Writeback(runtime::Runtime& runtime, Session& session, const Options&
       room_(runtime) {}
 
 bool Writeback::room(const InodePtr& inode, FileOffset offset, ByteCount length) {
+  if (inode->layout.has_value()) {
+    inode->cache.keep_old(inode->layout->encoding().data,
+                          inode->layout->cell_bytes() / kBlockBytes);
+  }
   const FileCache& cache = inode->cache;
   const ByteCount busy = cache.dirty_bytes() + cache.claimed_blocks() * kBlockBytes;
   if (busy != 0 && busy + length > options_.dirty_bytes_per_file) return false;
-  return pool_.make_room(cache.missing_segments(offset, length));
+  for (;;) {
+    const std::uint64_t missing = cache.missing_segments(offset, length);
+    if (!pool_.make_room(missing)) return false;
+    // What was evicted may be where this write goes.
+    if (cache.missing_segments(offset, length) == missing) return true;
+  }
 }
 
 Task<void> Writeback::wait_room(InodePtr inode, Deadline deadline) {

@@ -12,7 +12,6 @@ namespace cairn::client {
 namespace {
 constexpr ByteCount kInFlightBytesMax = 64_MiB;
 constexpr Duration kMetaTimeout = 30s;  // one question to the master; asked again if need be
-constexpr Duration kReadOldTimeout = 30s;
 
 std::unexpected<Error> lost() {
   return fail(Code::kLeaseExpired, "the lease ended during a write");
@@ -28,7 +27,8 @@ Writer::Writer(runtime::Runtime& runtime, observe::Log& log, Session& session,
       links_(links),
       map_(map),
       reader_(reader),
-      in_flight_(runtime, kInFlightBytesMax) {}
+      in_flight_(runtime, kInFlightBytesMax),
+      tasks_(runtime) {}
 
 Task<Status> Writer::write_stripe(InodePtr inode, std::uint64_t stripe) {
   const std::uint64_t serial = inode->serial;
@@ -38,14 +38,12 @@ Task<Status> Writer::write_stripe(InodePtr inode, std::uint64_t stripe) {
   // must not be taken instead of what was dirty before.
   std::uint64_t from = 0;
   while (from < geometry.rows) {
-    const auto source = std::make_shared<StripeSource>();
-    source->geometry = geometry;
-    source->rows = dirty_rows(inode->cache, geometry, from);
-    if (source->rows.empty()) co_return Status();
+    const std::vector<RowRun> rows = dirty_rows(inode->cache, geometry, from);
+    if (rows.empty()) co_return Status();
     std::uint64_t taken = 0;
-    for (const RowRun& run : source->rows) taken += run.count;
-    from = taken < kRowsPerOpMax ? geometry.rows
-                                 : source->rows.back().first + source->rows.back().count;
+    for (const RowRun& run : rows) taken += run.count;
+    const auto source = std::make_shared<StripeSource>(geometry, rows);
+    from = taken < kRowsPerOpMax ? geometry.rows : source->end_row();
     const Result<ChunkPtr> chunk = co_await find_chunk(inode, geometry.chunk_index);
     if (inode->serial != serial) co_return lost();
     if (!chunk.has_value()) co_return fail(chunk.error());
@@ -87,9 +85,8 @@ Task<Status> Writer::trim(InodePtr inode, ByteCount size) {
   if (!chunk.has_value()) co_return fail(chunk.error());
   if ((*chunk)->view == nullptr) co_return Status();
   for (std::uint64_t row = 0; row < geometry.rows; row += kRowsPerOpMax) {
-    const auto source = std::make_shared<StripeSource>();
-    source->geometry = geometry;
-    source->rows = {{row, std::min(kRowsPerOpMax, geometry.rows - row)}};
+    const std::vector<RowRun> rows{{row, std::min(kRowsPerOpMax, geometry.rows - row)}};
+    const auto source = std::make_shared<StripeSource>(geometry, rows);
     source->zero_from = div_ceil(size, kBlockBytes);
     source->zero_rest = row + kRowsPerOpMax >= geometry.rows;
     const Status written = co_await write_op(inode, *chunk, source);
@@ -97,56 +94,6 @@ Task<Status> Writer::trim(InodePtr inode, ByteCount size) {
     if (!written.has_value()) co_return written;
   }
   co_return Status();
-}
-
-Task<Status> Writer::read_old(InodePtr inode, std::shared_ptr<StripeSource> source,
-                              std::vector<FileRun> missing) {
-  const std::uint64_t serial = inode->serial;
-  const Deadline deadline = runtime_.after(kReadOldTimeout);
-  for (const FileRun run : missing) {
-    const Result<std::vector<Buffer>> parts =
-        co_await reader_.read(inode, run, StripeLock::kHeld, deadline);
-    if (inode->serial != serial) co_return lost();
-    if (!parts.has_value()) co_return fail(parts.error());
-    std::uint64_t block = run.first;
-    for (const Buffer& part : *parts) {
-      for (std::size_t at = 0; at < part.size(); at += kBlockBytes) {
-        source->old.emplace(block++, part.slice(at, kBlockBytes));
-      }
-    }
-    CHECK_EQ(block, run.first + run.count);
-  }
-  co_return Status();
-}
-
-// Until all old blocks are here and all pieces open: both wait, and more may have become dirty
-// meanwhile.
-Task<Status> Writer::get_ready(InodePtr inode, ChunkPtr chunk,
-                               std::shared_ptr<StripeSource> source) {
-  const std::uint64_t serial = inode->serial;
-  Backoff backoff(50ms, 1s);
-  for (;;) {
-    if (inode->serial != serial) co_return lost();
-    if (session_.stopping()) co_return fail(Code::kCancelled, "the mount is being stopped");
-    std::vector<FileRun> missing = missing_blocks(inode->cache, *source, inode->stored_end);
-    Status step;
-    if (!missing.empty()) {
-      step = co_await read_old(inode, source, std::move(missing));
-    } else {
-      PieceMask touch = touched_pieces(inode->cache, source->geometry, source->rows);
-      // A truncation writes parity only where there is some.
-      const PieceMask parity = source->geometry.parity_mask();
-      if (source->zero_from.has_value() && (touch & ~parity) == 0) touch = 0;
-      const bool open = chunk->view != nullptr && chunk->opened == inode->epoch;
-      if (open && (chunk->view->unwritten & touch) == 0) co_return Status();
-      const Deadline deadline = runtime_.after(kMetaTimeout);
-      step = co_await map_.open(inode, chunk, touch, deadline);
-    }
-    if (step.has_value()) continue;
-    if (inode->serial != serial) co_return lost();
-    if (!waits_for(step.error())) co_return step;
-    co_await pause(&backoff);
-  }
 }
 
 bool Writer::waits_for(const Error& error) const {

@@ -1,10 +1,11 @@
 // Writer: makes dirty blocks durable at the chunk servers: PREPARE to all participants, decides,
-// deals with those who fail (docs/protocols/data-path.md, "Writing").
+// deals with those who fail, lets the master repair (docs/protocols/data-path.md).
 //
 // Promises: write_stripe() returns success only when every block that was dirty when it began is
 //           decided (P1), and nothing that was sent ever changes. A write that waits (for space,
 //           for the minimum) holds no budget and stops nothing else (P8).
-// Requires: the exclusive lease; the stripe's lock held by the caller.
+// Requires: the exclusive lease; the stripe's lock held by the caller. co_await stop() before it
+//           dies, after the session and the links were stopped.
 // Errors:   kLeaseExpired (the lease ended; nothing more to do here), kNoSpace and kBelowMinimum
 //           when the mount does not wait for ever, kCancelled. Whoever gets another error than
 //           kLeaseExpired must abandon the lease: ops may be neither decided nor dropped.
@@ -12,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "client/core/chunk_map.h"
@@ -22,6 +24,7 @@
 #include "client/core/stripe_op.h"
 #include "common/observe/log.h"
 #include "common/runtime/semaphore.h"
+#include "common/runtime/task_group.h"
 
 namespace cairn::client {
 
@@ -39,6 +42,12 @@ class Writer {
   // Tells the chunk servers what is decided, so that they can forget how to undo it. `idle`: only
   // chunks without a write for so long. True when there is nothing left to tell.
   bool settle(const InodePtr& inode, Duration idle);
+  // The master holds a chunk to repair it: closes it as soon as its ops are quiet.
+  void hold(const InodePtr& inode, const pb::HoldChunk& hold);
+  // Holds end, so that the ops that wait for them can.
+  void interrupt();
+  // Requires: no op is under way any more.
+  Task<void> stop();
 
   // Writes that wait for space or for the minimum, now.
   std::uint64_t waiting() const { return waiting_; }
@@ -46,9 +55,14 @@ class Writer {
 
  private:
   using OpPtr = std::shared_ptr<StripeOp>;
-  struct Sent {
+  struct Commit;  // one op on its way
+  struct Round;   // of PREPAREs
+  // Blocks of one piece as they were.
+  struct OldRead {
     unsigned piece = 0;
-    Status status;
+    std::uint64_t row = 0;
+    std::uint64_t count = 0;
+    Result<std::vector<Buffer>> parts{};
   };
   struct Outcome {
     PieceMask ok = 0;
@@ -61,15 +75,27 @@ class Writer {
   Task<Result<ChunkPtr>> find_chunk(InodePtr inode, std::uint64_t index);
   Task<Status> write_op(InodePtr inode, ChunkPtr chunk, std::shared_ptr<StripeSource> source);
   Task<Status> get_ready(InodePtr inode, ChunkPtr chunk, std::shared_ptr<StripeSource> source);
-  Task<Status> read_old(InodePtr inode, std::shared_ptr<StripeSource> source,
-                        std::vector<FileRun> missing);
+  Result<layout::RowPlan> plan(const Inode& inode, const ChunkState& chunk, PieceMask unreadable,
+                               StripeSource* source) const;
+  Task<Status> read_old(InodePtr inode, ChunkPtr chunk, std::shared_ptr<StripeSource> source,
+                        PieceMask* unreadable);
+  Task<void> read_run(InodePtr inode, ChunkPtr chunk, unsigned piece, layout::BlockRun run,
+                      FileRun blocks, OldRead* read);
+  // Requires: the chunk is open and the op was built for what it is now.
   Task<Status> commit(InodePtr inode, ChunkPtr chunk, OpPtr op);
-  Task<Outcome> send_all(InodePtr inode, ChunkPtr chunk, OpPtr op, OpSeq seq,
-                         PieceMask participants, PieceMask pending);
-  Task<void> send_one(InodePtr inode, ChunkPtr chunk, OpPtr op, OpSeq seq, PieceMask participants,
-                      Sent* sent);
-  net::Payload prepare(const Inode& inode, const ChunkState& chunk, const StripeOp& op, OpSeq seq,
-                       PieceMask participants, unsigned piece) const;
+  void begin(Commit* it);
+  Task<Status> step(Commit* it);
+  Task<Status> send_round(Commit* it);
+  Task<Status> resolve_round(Commit* it, std::shared_ptr<const ChunkView> sent_to, Outcome outcome);
+  Task<Status> wait_quiet(Commit* it);
+  Task<void> send_one(std::shared_ptr<Round> round, unsigned piece);
+  Outcome outcome(const Round& round) const;
+  static net::Payload prepare(const Commit& it, unsigned piece);
+  static void decide(const Commit& it);
+  void mark_ahead(const Commit& it);
+  Task<void> mark(InodePtr inode, ChunkPtr chunk, layout::RegionMask regions);
+  bool is_patient(const Commit& it, const Error& error) const;
+  Task<void> pause_for(std::shared_ptr<Event> news, Backoff* backoff);
   PieceMask guess_touch(const Inode& inode) const;
   bool waits_for(const Error& error) const;
   Task<void> pause(Backoff* backoff);
@@ -77,7 +103,10 @@ class Writer {
   // of `sent_to` is elsewhere by now. Asks the master.
   Task<bool> has_moved(InodePtr inode, ChunkPtr chunk, std::shared_ptr<const ChunkView> sent_to,
                        PieceMask failed);
-  Task<Status> drop_failed(InodePtr inode, ChunkPtr chunk, ChunkVersion version, PieceMask failed);
+  void tell_settled(const Inode& inode, ChunkState& chunk);
+  Task<void> serve_hold(InodePtr inode, ChunkPtr chunk, pb::HoldChunk hold);
+  Task<void> make_fresh(InodePtr inode, ChunkPtr chunk);
+  Task<void> close_held(InodePtr inode, ChunkPtr chunk, ChunkId id);
 
   runtime::Runtime& runtime_;
   observe::Log& log_;
@@ -87,6 +116,9 @@ class Writer {
   ChunkMap& map_;
   Reader& reader_;
   runtime::Semaphore in_flight_;
+  runtime::TaskGroup tasks_;  // holds, marks
+  std::set<ChunkPtr> held_;
+  bool stopping_ = false;
   std::uint64_t waiting_ = 0;
   std::uint64_t bytes_written_ = 0;
 };

@@ -1,10 +1,11 @@
 // One write op: PREPARE to all participants until it is decided.
-#include <algorithm>
+#include <bit>
+#include <optional>
 #include <utility>
 
 #include "client/core/retry.h"
 #include "client/core/writer.h"
-#include "common/runtime/task_group.h"
+#include "client/core/writer_ops.h"
 #include "proto/data_plane.pb.h"
 
 namespace cairn::client {
@@ -12,7 +13,6 @@ namespace cairn::client {
 namespace {
 
 constexpr Duration kPrepareTimeout = 8s;
-constexpr Duration kRestartGrace = 2s;  // a chunk server that cannot be reached for longer is out
 constexpr Duration kRestartPause = 100ms;
 constexpr Duration kMetaTimeout = 30s;
 constexpr Duration kWaitFirst = 50ms;
@@ -33,26 +33,45 @@ void add_ranges(google::protobuf::RepeatedPtrField<pb::BlockRange>* to,
 
 }  // namespace
 
-net::Payload Writer::prepare(const Inode& inode, const ChunkState& chunk, const StripeOp& op,
-                             OpSeq seq, PieceMask participants, unsigned piece) const {
-  const PieceWrite& write = op.pieces[piece];
+// The answers to one round of PREPAREs. Who works on the op may leave before the last one came:
+// when the pieces that are still to answer are missing by then.
+struct Writer::Round {
+  Commit it;
+  std::vector<std::optional<Status>> answers;  // by piece
+  PieceMask waiting = 0;                       // for these
+};
+
+bool Writer::Commit::decidable() const {
+  const ChunkView& view = *chunk->view;
+  const PieceMask pending = state().pending;
+  const bool early =
+      sabotage.decide_early && pending != participants && std::has_single_bit(pending);
+  const bool marked = (regions & ~view.marked) == 0 || sabotage.skip_regions;
+  return (pending == 0 || early) && marked && view.live() >= view.minimum;
+}
+
+net::Payload Writer::prepare(const Commit& it, unsigned piece) {
+  const PieceWrite& write = it.op->pieces[piece];
+  const ChunkState& chunk = *it.chunk;
+  const layout::FileLayout& layout = *it.inode->layout;
   pb::Prepare prepare;
   prepare.set_chunk(chunk.view->id.raw());
   prepare.set_piece(piece);
   prepare.set_version(chunk.view->version.raw());
-  prepare.set_epoch(inode.epoch.raw());
-  prepare.set_seq(seq.raw());
+  prepare.set_epoch(it.inode->epoch.raw());
+  prepare.set_seq(it.seq.raw());
   prepare.set_settled_below(chunk.settled_below().raw());
-  prepare.set_participants(participants);
+  prepare.set_participants(it.participants);
   prepare.set_generator(erasure::kGeneratorVersion);
-  prepare.set_data(inode.layout->encoding().data);
-  prepare.set_parity(inode.layout->encoding().parity);
-  prepare.set_cell_bytes(static_cast<std::uint32_t>(inode.layout->cell_bytes()));
-  prepare.set_inode(inode.id.raw());
+  prepare.set_data(layout.encoding().data);
+  prepare.set_parity(layout.encoding().parity);
+  prepare.set_cell_bytes(static_cast<std::uint32_t>(layout.cell_bytes()));
+  prepare.set_inode(it.inode->id.raw());
   prepare.set_chunk_index(chunk.index);
   prepare.set_create((chunk.fresh & piece_bit(piece)) != 0);
   add_ranges(prepare.mutable_writes(), write.writes);
   add_ranges(prepare.mutable_zeroes(), write.zeroes);
+  add_ranges(prepare.mutable_deltas(), write.deltas);
   prepare.set_crcs(write.crcs);
   prepare.set_unaligned(write.unaligned);
   net::Payload payload;
@@ -61,70 +80,112 @@ net::Payload Writer::prepare(const Inode& inode, const ChunkState& chunk, const 
   return payload;
 }
 
-Task<void> Writer::send_one(InodePtr inode, ChunkPtr chunk, OpPtr op, OpSeq seq,
-                            PieceMask participants, Sent* sent) {
-  const std::uint64_t serial = inode->serial;
+Task<void> Writer::send_one(std::shared_ptr<Round> round, unsigned piece) {
+  const Commit& it = round->it;
   const Deadline deadline = runtime_.after(kPrepareTimeout);
+  Status status;
   for (int attempt = 0;; ++attempt) {
-    const std::string address = chunk->view->pieces[sent->piece].address;
-    net::Payload request = prepare(*inode, *chunk, *op, seq, participants, sent->piece);
+    const std::string address = it.chunk->view->pieces[piece].address;
+    net::Payload request = prepare(it, piece);
     const Result<net::Payload> answer =
         co_await links_.call(address, pb::OP_PREPARE, std::move(request), deadline);
-    if (answer.has_value()) {
-      sent->status = Status();
-      co_return;
-    }
-    sent->status = fail(answer.error());
+    status = Status();
+    if (answer.has_value()) break;
+    status = fail(answer.error());
     // Again: a bit may have flipped on the way, the connection may be all that broke, or the chunk
-    // server is just being restarted. Dropping its piece would cost a repair.
+    // server is just being restarted.
     const Code code = answer.error().code();
-    const bool once = code == Code::kOverloaded || code == Code::kChecksumMismatch;
-    const bool restart = code == Code::kConnectionLost || code == Code::kUnavailable;
-    const bool again =
-        (once && attempt == 0) || (restart && links_.down_for(address) < kRestartGrace);
-    if (!again || inode->serial != serial || session_.stopping()) co_return;
-    if (runtime_.now() + kRestartPause >= deadline) co_return;
+    const bool broken = code == Code::kConnectionLost || code == Code::kUnavailable;
+    const Duration down = links_.down_for(address);
+    const bool once = code == Code::kOverloaded || code == Code::kChecksumMismatch ||
+                      (broken && down == Duration());
+    const bool again = (once && attempt == 0) || (broken && down < options_.restart_grace);
+    if (!again || it.gone() || session_.stopping()) break;
+    if (attempt != 0 && runtime_.now() + kRestartPause >= deadline) break;
     if (attempt != 0) co_await runtime::sleep_for(runtime_, kRestartPause);
-    if (inode->serial != serial) co_return;
+    if (it.gone() || (it.chunk->view->current & piece_bit(piece)) == 0) break;
   }
+  round->waiting &= ~piece_bit(piece);
+  if (status.has_value() && !it.gone()) {
+    const auto state = it.chunk->undecided.find(it.seq);
+    if (state != it.chunk->undecided.end()) {
+      state->second.pending &= ~piece_bit(piece);
+      if (state->second.pending == 0 && it.chunk->holding) it.chunk->changed.notify_all();
+    }
+  }
+  round->answers[piece] = std::move(status);
+  it.news->notify_all();
 }
 
-Task<Writer::Outcome> Writer::send_all(InodePtr inode, ChunkPtr chunk, OpPtr op, OpSeq seq,
-                                       PieceMask participants, PieceMask pending) {
-  std::vector<Sent> sent;
-  for (unsigned i = 0; i < op->pieces.size(); ++i) {
-    if ((pending & piece_bit(i)) != 0) sent.push_back({i, Status()});
-  }
-  runtime::TaskGroup group(runtime_);
-  for (Sent& one : sent) group.spawn(send_one(inode, chunk, op, seq, participants, &one));
-  co_await group.join();
+Writer::Outcome Writer::outcome(const Round& round) const {
   Outcome outcome;
-  for (const Sent& one : sent) {
-    const PieceMask bit = piece_bit(one.piece);
-    if (one.status.has_value()) {
-      outcome.ok |= bit;
-      continue;
-    }
-    switch (one.status.error().code()) {
+  for (unsigned i = 0; i < round.answers.size(); ++i) {
+    const std::optional<Status>& status = round.answers[i];
+    if (!status.has_value() || status->has_value()) continue;
+    switch (status->error().code()) {
       case Code::kStaleEpoch:
       case Code::kLeaseExpired:
         outcome.fenced = true;
         break;
       case Code::kNoSpace:
-        outcome.no_space |= bit;
+        outcome.no_space |= piece_bit(i);
         break;
       case Code::kStaleVersion:
       case Code::kOverloaded:
       case Code::kCancelled:
-        outcome.again |= bit;
+        outcome.again |= piece_bit(i);
         break;
       default:
-        log_.warning("inode {}: piece {} of chunk {} took no write: {}", inode->id.raw(), one.piece,
-                     chunk->index, one.status.error().to_string());
-        outcome.failed |= bit;
+        log_.warning("inode {}: piece {} of chunk {} took no write: {}", round.it.inode->id.raw(),
+                     i, round.it.chunk->index, status->error().to_string());
+        outcome.failed |= piece_bit(i);
     }
   }
-  co_return outcome;
+  return outcome;
+}
+
+Task<Status> Writer::send_round(Commit* it) {
+  runtime::Semaphore::Permit permit = co_await in_flight_.acquire(it->op->bytes + kBlockBytes);
+  if (it->gone()) co_return lost();
+  const std::shared_ptr<const ChunkView> sent_to = it->chunk->view;
+  const auto round = std::make_shared<Round>(Round{*it, {}, it->state().pending});
+  round->answers.resize(it->op->pieces.size());
+  const PieceMask asked = round->waiting;
+  for (unsigned i = 0; i < it->op->pieces.size(); ++i) {
+    if ((asked & piece_bit(i)) != 0) tasks_.spawn(send_one(round, i));
+  }
+  while (!it->gone() && (round->waiting & it->chunk->view->current) != 0) {
+    co_await it->news->wait_until(Instant::infinite());
+  }
+  permit.release();
+  if (it->gone()) co_return lost();
+  Task<Status> resolving = resolve_round(it, sent_to, outcome(*round));
+  co_return co_await resolving;
+}
+
+// A piece that failed is dropped, unless its server is elsewhere by now; an old map is replaced.
+Task<Status> Writer::resolve_round(Commit* it, std::shared_ptr<const ChunkView> sent_to,
+                                   Outcome outcome) {
+  if (outcome.fenced) co_return lost();
+  const PieceMask current = it->chunk->view->current;
+  outcome.failed &= current;
+  const Deadline deadline = runtime_.after(kMetaTimeout);
+  if (outcome.failed != 0) {
+    const bool moved = co_await has_moved(it->inode, it->chunk, sent_to, outcome.failed);
+    if (it->gone()) co_return lost();
+    if (moved) co_return Status();
+    const Status dropped =
+        co_await map_.drop(it->inode, it->chunk, sent_to->version, outcome.failed, deadline);
+    if (!dropped.has_value()) co_return dropped;
+  } else if ((outcome.again & current) != 0 && it->chunk->view->version == sent_to->version) {
+    const Status looked = co_await map_.refresh(it->inode, it->chunk, deadline);
+    if (!looked.has_value()) co_return looked;
+    if (it->chunk->view->version == sent_to->version) {
+      co_return fail(Code::kOverloaded, "a chunk server takes no writes now");
+    }
+  }
+  if ((outcome.no_space & current) != 0) co_return fail(Code::kNoSpace, "a chunk server is full");
+  co_return Status();
 }
 
 Task<bool> Writer::has_moved(InodePtr inode, ChunkPtr chunk,
@@ -132,7 +193,7 @@ Task<bool> Writer::has_moved(InodePtr inode, ChunkPtr chunk,
   PieceMask unreached = 0;
   for (unsigned i = 0; i < sent_to->pieces.size(); ++i) {
     if ((failed & piece_bit(i)) == 0) continue;
-    if (links_.down_for(sent_to->pieces[i].address) != Duration()) unreached |= piece_bit(i);
+    if (links_.may_have_moved(sent_to->pieces[i].address)) unreached |= piece_bit(i);
   }
   if (unreached == 0) co_return false;
   const Deadline deadline = runtime_.after(kMetaTimeout);
@@ -146,93 +207,103 @@ Task<bool> Writer::has_moved(InodePtr inode, ChunkPtr chunk,
   co_return false;
 }
 
-Task<Status> Writer::drop_failed(InodePtr inode, ChunkPtr chunk, ChunkVersion version,
-                                 PieceMask failed) {
+// All current pieces have the op. It waits for the master.
+Task<Status> Writer::wait_quiet(Commit* it) {
+  const ChunkPtr chunk = it->chunk;
+  const auto is_short = [&chunk] { return chunk->view->live() < chunk->view->minimum; };
+  const Counted waiting(is_short() ? &waiting_ : nullptr);
   const Deadline deadline = runtime_.after(kMetaTimeout);
-  const Status dropped = co_await map_.drop(inode, chunk, version, failed, deadline);
-  co_return dropped;
+  if (chunk->holding) {
+    co_await it->news->wait_until(Instant::infinite());
+    co_return Status();
+  }
+  if (chunk->must_open) {
+    const Status opened = co_await map_.open(it->inode, chunk, 0, deadline);
+    co_return opened;
+  }
+  if ((it->regions & ~chunk->view->marked) != 0) {
+    const Status marked = co_await map_.mark(it->inode, chunk, it->regions, deadline);
+    co_return marked;
+  }
+  const Status looked = co_await map_.refresh(it->inode, chunk, deadline);
+  if (!looked.has_value() || !is_short() || chunk->must_open || chunk->holding) co_return looked;
+  co_return fail(Code::kBelowMinimum, "chunk " + std::to_string(chunk->view->id.raw()) +
+                                          " has too few pieces: it is being repaired");
+}
+
+Task<Status> Writer::step(Commit* it) {
+  if (it->state().pending != 0) {
+    const Status sent = co_await send_round(it);
+    co_return sent;
+  }
+  const Status waited = co_await wait_quiet(it);
+  co_return waited;
+}
+
+// Soft mounts give up as well, but not before pieces had time to come back.
+bool Writer::is_patient(const Commit& it, const Error& error) const {
+  if (waits_for(error)) return true;
+  switch (error.code()) {
+    case Code::kBelowMinimum:
+    case Code::kTooFewPieces:
+    case Code::kOverloaded:
+    case Code::kStaleVersion:
+      return runtime_.now() < it.give_up;
+    default:
+      return false;
+  }
+}
+
+Task<void> Writer::pause_for(std::shared_ptr<Event> news, Backoff* backoff) {
+  const Counted waiting(&waiting_);
+  const Deadline until = runtime_.after(backoff->next(runtime_.random()));
+  co_await news->wait_until(until);
+}
+
+void Writer::decide(const Commit& it) {
+  ChunkState& chunk = *it.chunk;
+  chunk.fresh &= ~it.participants;
+  chunk.stray &= ~it.participants;
+  chunk.undecided.erase(it.seq);
+  if (chunk.holding) chunk.changed.notify_all();
+}
+
+void Writer::begin(Commit* it) {
+  ChunkState& chunk = *it->chunk;
+  it->seq = chunk.next_seq;
+  it->give_up = runtime_.after(options_.operation_timeout);
+  it->news = std::make_shared<Event>(runtime_);
+  it->sabotage = options_.sabotage;
+  chunk.next_seq = it->seq.next();
+  chunk.undecided.emplace(it->seq, ChunkState::OpenOp{it->regions, it->participants, it->news});
 }
 
 Task<Status> Writer::commit(InodePtr inode, ChunkPtr chunk, OpPtr op) {
-  const std::uint64_t serial = inode->serial;
-  const OpSeq seq = chunk->next_seq;
-  const PieceMask wanted = op->writes_mask() | (op->zeroes_only_mask() & chunk->view->current);
-  PieceMask pending = wanted & chunk->view->current;
-  const PieceMask participants = pending;
-  if (participants == 0) co_return Status();  // holes where nothing is
-  chunk->next_seq = seq.next();
-  chunk->undecided.insert(seq);
+  CHECK(chunk->is_open(inode->epoch));
+  Commit it;
+  it.inode = inode;
+  it.chunk = chunk;
+  it.op = op;
+  it.serial = inode->serial;
+  it.participants = (op->writes_mask() | op->zeroes_only_mask()) & chunk->view->current;
+  it.regions = regions_of(*op, inode->layout->piece_bytes() / kBlockBytes);
+  // Holes where nothing is.
+  if (it.participants == 0 && (chunk->view->all_live() || it.regions == 0)) co_return Status();
+  begin(&it);
+  mark_ahead(it);
   Backoff backoff(kWaitFirst, kWaitMost);
-  for (;;) {
-    // What the map has dropped needs nothing any more.
-    pending &= chunk->view->current;
-    if (pending == 0) break;
-    const std::shared_ptr<const ChunkView> sent_to = chunk->view;
-    const ChunkVersion version = sent_to->version;
-    Outcome outcome;
-    {
-      const runtime::Semaphore::Permit permit =
-          co_await in_flight_.acquire(op->bytes + kBlockBytes);
-      if (inode->serial != serial) co_return lost();
-      outcome = co_await send_all(inode, chunk, op, seq, participants, pending);
-    }
-    if (inode->serial != serial || outcome.fenced) co_return lost();
+  while (!it.decidable()) {
+    const Status done = co_await step(&it);
+    if (it.gone()) co_return lost();
     if (session_.stopping()) co_return fail(Code::kCancelled, "the mount is being stopped");
-    pending &= ~outcome.ok;
-    if (pending == 0) break;
-    Status step;
-    if (outcome.failed != 0) {
-      const bool moved = co_await has_moved(inode, chunk, sent_to, outcome.failed);
-      if (inode->serial != serial) co_return lost();
-      if (moved) continue;
-      step = co_await drop_failed(inode, chunk, version, outcome.failed);
-      if (inode->serial != serial) co_return lost();
-      if (step.has_value() && outcome.no_space == 0) continue;
-    } else if (outcome.again != 0 && chunk->view->version == version) {
-      const Deadline deadline = runtime_.after(kMetaTimeout);
-      step = co_await map_.refresh(inode, chunk, deadline);
-      if (inode->serial != serial) co_return lost();
-      if (chunk->view->version != version) continue;
-    }
-    if (step.has_value() && outcome.no_space != 0) {
-      step = fail(Code::kNoSpace, "a chunk server is full");
-    }
-    if (!step.has_value() && !waits_for(step.error())) co_return step;
-    co_await pause(&backoff);
-    if (inode->serial != serial) co_return lost();
+    if (done.has_value()) continue;
+    if (!is_patient(it, done.error())) co_return done;
+    co_await pause_for(it.news, &backoff);
+    if (it.gone()) co_return lost();
   }
-  chunk->fresh &= ~participants;
-  chunk->stray &= ~participants;
-  chunk->undecided.erase(seq);
+  decide(it);
   chunk->last_op = runtime_.now();
   co_return Status();
-}
-
-bool Writer::settle(const InodePtr& inode, Duration idle) {
-  bool all = true;
-  const Instant now = runtime_.now();
-  for (const auto& [index, chunk] : inode->chunks) {
-    if (chunk->view == nullptr || chunk->opened != inode->epoch) continue;
-    const OpSeq below = chunk->settled_below();
-    if (below <= chunk->settled_told && chunk->undecided.empty()) continue;
-    if (below <= chunk->settled_told || now - chunk->last_op < idle) {
-      all = false;
-      continue;
-    }
-    chunk->settled_told = below;
-    for (unsigned i = 0; i < chunk->view->pieces.size(); ++i) {
-      if ((chunk->view->current & piece_bit(i)) == 0) continue;
-      pb::Settle settle;
-      settle.set_chunk(chunk->view->id.raw());
-      settle.set_piece(i);
-      settle.set_epoch(inode->epoch.raw());
-      settle.set_settled_below(below.raw());
-      net::Payload payload;
-      payload.meta = settle.SerializeAsString();
-      links_.post(chunk->view->pieces[i].address, pb::OP_SETTLE, std::move(payload));
-    }
-  }
-  return all;
 }
 
 }  // namespace cairn::client

@@ -43,8 +43,9 @@ std::optional<RowChoice> by_encode(const StripeState& stripe, const RowState& ro
 }
 
 std::optional<RowChoice> by_delta(const StripeState& stripe, const RowState& row) {
-  if (stripe.targets == 0) return std::nullopt;
-  const PieceMask read = ((row.dirty & ~row.old) | stripe.targets) & ~stripe.unwritten;
+  if (stripe.targets == 0 || !stripe.deltas) return std::nullopt;
+  // Also completes what is partly dirty.
+  const PieceMask read = row.dirty & ~row.old & ~stripe.unwritten;
   if ((read & ~stripe.readable) != 0) return std::nullopt;
   return RowChoice{.method = RowMethod::kDelta, .read = read};
 }
@@ -78,9 +79,8 @@ Result<RowChoice> choose(const StripeState& stripe, const RowState& row) {
     if (!best || count_bits(choice->read) < count_bits(best->read)) best = choice;
   }
   if (!best) {
-    return fail(Code::kTooFewPieces, "stripe " + std::to_string(stripe.stripe) + ": only " +
-                                         std::to_string(count_bits(stripe.readable)) + " of " +
-                                         std::to_string(stripe.data + stripe.parity) +
+    return fail(Code::kTooFewPieces, "only " + std::to_string(count_bits(stripe.readable)) +
+                                         " of " + std::to_string(stripe.data + stripe.parity) +
                                          " pieces are readable");
   }
   return *best;
@@ -101,7 +101,7 @@ void check(const StripeState& stripe) {
   CHECK_EQ(stripe.targets & ~(all & ~low_bits(stripe.data)), 0U);
   for (const RowState& row : stripe.rows) {
     CHECK_EQ((row.dirty | row.known) & ~low_bits(stripe.data), 0U);
-    CHECK_EQ(row.old & ~row.dirty, 0U);
+    CHECK_EQ(row.old & ~row.dirty & (low_bits(stripe.data) | ~all), 0U);
   }
 }
 
@@ -116,13 +116,12 @@ void StripeState::mark_known(unsigned piece, std::uint64_t first, std::uint64_t 
   mark(rows, &RowState::known, piece, first, count);
 }
 void StripeState::mark_old(unsigned piece, std::uint64_t first, std::uint64_t count) {
-  CHECK_LT(piece, data);
+  CHECK_LT(piece, data + parity);
   mark(rows, &RowState::old, piece, first, count);
 }
 
 Result<RowPlan> plan_rows(const StripeState& stripe) {
   check(stripe);
-  const std::uint64_t base = stripe.stripe * stripe.rows.size();
   RowPlan plan;
   plan.reads.resize(stripe.data + stripe.parity);
   std::uint64_t next = 0;
@@ -141,7 +140,8 @@ Result<RowPlan> plan_rows(const StripeState& stripe) {
                          .sources = choice.sources,
                          .rebuild = choice.rebuild});
     for (PieceMask rest = choice.read; rest != 0; rest &= rest - 1) {
-      add_read(plan.reads[static_cast<unsigned>(std::countr_zero(rest))], base + first, count);
+      add_read(plan.reads[static_cast<unsigned>(std::countr_zero(rest))], stripe.base + first,
+               count);
     }
     plan.blocks_read += count * count_bits(choice.read);
   }

@@ -2,13 +2,14 @@
 //
 // A row is the blocks at one block number of all pieces. Each row with a dirty block gets a method:
 //   kEncode   read the data blocks that the writer lacks, encode anew ("reconstruct-write");
-//   kDelta    read the old bytes of the dirty blocks and the old parity, and add
-//             coefficient x (old XOR new) to each parity;
+//   kDelta    read the old bytes of the dirty blocks, and send coefficient x (old XOR new) to the
+//             parity pieces, which add it to what they have: old parity is not read;
 //   kDecode   get M old blocks of the row, rebuild from them what is lacking, encode: when a block
 //             that kEncode lacks cannot be read, or when enough old blocks are at hand already.
 // The feasible method that reads the fewest blocks is taken; the first named of equals, since a new
-// encode also heals parity. A partly dirty block is completed before it is used: its old bytes are
-// read, kept, rebuilt or zeros. Pure.
+// encode also heals parity and a delta has to be folded later. A partly dirty block is completed
+// before it is used: its old bytes are read, kept, rebuilt or zeros. A dirty block whose piece is
+// missing counts like any other: its new content lives in parity only. Pure.
 // Errors: kTooFewPieces (some row cannot be completed from what is readable).
 #pragma once
 
@@ -21,13 +22,13 @@
 
 namespace cairn::layout {
 
-// What the writer knows of one row; bit i is data piece i.
+// What the writer knows of one row; bit i is piece i, of the data pieces unless told.
 struct RowState {
   erasure::PieceMask dirty = 0;  // the write changes this block
   // Its present bytes are in memory, complete: the new bytes of a dirty block, or a clean copy. A
   // dirty block that is not known is written in part.
   erasure::PieceMask known = 0;
-  // The bytes of a dirty block before the write are still in memory (of dirty blocks only).
+  // The bytes before the write are still in memory: of dirty blocks, and of parity.
   erasure::PieceMask old = 0;
   friend bool operator==(const RowState&, const RowState&) = default;
 };
@@ -35,11 +36,12 @@ struct RowState {
 struct StripeState {
   unsigned data = 1;
   unsigned parity = 0;
-  std::uint64_t stripe = 0;
+  std::uint64_t base = 0;            // piece block of the first of `rows`
+  bool deltas = true;                // kDelta is allowed
   erasure::PieceMask readable = 0;   // pieces whose old blocks may be read
   erasure::PieceMask unwritten = 0;  // pieces on no disk: zeros, never read
   erasure::PieceMask targets = 0;    // parity pieces to compute; those not missing
-  std::vector<RowState> rows;        // one for each block of a cell
+  std::vector<RowState> rows;        // neighbours; at most the blocks of a cell
 
   // Requires: first + count <= rows.size().
   void mark_dirty(unsigned piece, std::uint64_t first, std::uint64_t count);
@@ -49,7 +51,7 @@ struct StripeState {
 
 enum class RowMethod : std::uint8_t { kEncode, kDelta, kDecode };
 
-// Rows first .. first + count - 1 of the stripe are done alike.
+// rows[first] .. rows[first + count - 1] are done alike.
 struct RowRun {
   std::uint64_t first = 0;
   std::uint64_t count = 0;

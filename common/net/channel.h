@@ -57,6 +57,8 @@ class Channel {
   virtual void post(std::uint16_t op, Payload request) = 0;
   virtual bool is_open() const = 0;
   virtual std::string peer() const = 0;
+  // When bytes of the peer came last; at first, when the channel was opened.
+  virtual Instant heard_at() const = 0;
   // Runs once, in a turn of its own before closed() resumes, when the channel breaks or is closed.
   // Set before the first call.
   virtual void on_close(std::function<void()> callback) = 0;

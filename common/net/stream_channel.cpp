@@ -24,6 +24,7 @@ StreamChannel::StreamChannel(runtime::Runtime& runtime, std::unique_ptr<Stream> 
     : runtime_(runtime),
       stream_(std::move(stream)),
       handler_(std::move(handler)),
+      heard_at_(runtime.now()),
       inbox_(64_KiB),
       writer_wakeup_(runtime),
       reader_wakeup_(runtime),

@@ -47,6 +47,7 @@ class StreamChannel final : public Channel {
   void post(std::uint16_t op, Payload request) override;
   bool is_open() const override { return open_; }
   std::string peer() const override { return stream_->peer(); }
+  Instant heard_at() const override { return heard_at_; }
   void on_close(std::function<void()> callback) override;
   void close() override;
   Task<void> closed() override;
@@ -89,6 +90,7 @@ class StreamChannel final : public Channel {
   Handler handler_;
   bool open_ = true;
   std::string reason_;  // why it is not open
+  Instant heard_at_;
   std::function<void()> on_close_;
 
   std::uint64_t next_id_ = 1;

@@ -116,6 +116,7 @@ Task<Status> StreamChannel::fill_inbox(std::size_t wanted) {
     if (!got.has_value()) co_return fail(got.error());
     if (*got == 0)
       co_return fail(Code::kConnectionLost, stream_->peer() + " closed the connection");
+    heard_at_ = runtime_.now();
     inbox_end_ += *got;
   }
   co_return Status{};
@@ -138,6 +139,7 @@ Task<Status> StreamChannel::read_into(MutableBytes into) {
     if (!got.has_value()) co_return fail(got.error());
     if (*got == 0)
       co_return fail(Code::kConnectionLost, stream_->peer() + " closed the connection");
+    heard_at_ = runtime_.now();
     into = into.subspan(*got);
   }
   co_return Status{};

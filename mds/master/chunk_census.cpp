@@ -6,6 +6,14 @@ namespace cairn::mds::master {
 
 namespace keys = state::keys;
 
+namespace {
+
+ChunkState with_repair(ChunkState state, bool copying) {
+  return copying && state != ChunkState::kOffline ? ChunkState::kReplicating : state;
+}
+
+}  // namespace
+
 Task<Result<ChunkCensus::Shared>> ChunkCensus::take() {
   if (last_ != nullptr && env_.runtime.now() - last_->at < kFresh) co_return last_;
   if (walking_) {
@@ -46,7 +54,8 @@ Task<Result<ChunkCensus::Shared>> ChunkCensus::walk() {
       ++seen;
       pb::Chunk chunk;
       damaged = !chunk.ParseFromArray(value.data(), static_cast<int>(value.size()));
-      if (!damaged) add(chunk, state_of, count.get());
+      const bool copying = !damaged && repairs_.copying(ChunkId::from_raw(chunk.id()));
+      if (!damaged) add(chunk, state_of, copying, count.get());
       return !damaged;
     };
     CO_TRY_VOID(env_.tables.scan(from, end, visit));
@@ -60,14 +69,18 @@ Task<Result<ChunkCensus::Shared>> ChunkCensus::walk() {
 
 ChunkState ChunkCensus::state_of(const pb::Chunk& chunk) const {
   const Instant now = env_.runtime.now();
-  return chunk_state(chunk, [this, now](std::uint32_t cs) { return board_.state_of(cs, now); });
+  const ChunkState state =
+      chunk_state(chunk, [this, now](std::uint32_t cs) { return board_.state_of(cs, now); });
+  return with_repair(state, repairs_.copying(ChunkId::from_raw(chunk.id())));
 }
 
 void ChunkCensus::add(const pb::Chunk& chunk,
-                      const std::function<CsState(std::uint32_t cs)>& state_of, Count* count_of) {
-  const ChunkState state = chunk_state(chunk, state_of);
+                      const std::function<CsState(std::uint32_t cs)>& state_of, bool copying,
+                      Count* count_of) {
+  const ChunkState state = with_repair(chunk_state(chunk, state_of), copying);
   count(state, &count_of->states);
   std::uint32_t readable = 0;
+  std::uint32_t active = 0;
   const auto counts = [&](const pb::Piece& piece) {
     return piece.state() == pb::PIECE_UNWRITTEN || state_of(piece.cs_id()) != CsState::kOffline;
   };
@@ -80,7 +93,9 @@ void ChunkCensus::add(const pb::Chunk& chunk,
     } else if (counts(piece)) {
       ++readable;
     }
+    if (!lost(piece) && state_of(piece.cs_id()) == CsState::kActive) ++active;
   }
+  if (chunk.encoding().parity() != 0 && active == chunk.encoding().data()) ++count_of->at_edge;
   for (const pb::Piece& piece : chunk.pieces()) {
     if (lost(piece)) continue;
     PerCs& cs = count_of->by_cs[piece.cs_id()];

@@ -13,6 +13,7 @@
 #include "common/runtime/completion.h"
 #include "mds/master/cs_board.h"
 #include "mds/master/environment.h"
+#include "mds/master/repairs.h"
 
 namespace cairn::mds::master {
 
@@ -33,22 +34,25 @@ class ChunkCensus {
     Instant at;
     pb::ChunkStates states;
     std::map<std::uint32_t, PerCs> by_cs;
-    std::uint64_t missing_pieces = 0;  // pieces without a place, whatever the CSs do
+    std::uint64_t missing_pieces = 0;  // lost, stale or without a place, whatever the CSs do
+    std::uint64_t at_edge = 0;         // chunks with parity or copies that bear no further loss
   };
   using Shared = std::shared_ptr<const Count>;
 
-  ChunkCensus(Environment env, const CsBoard& board) : env_(env), board_(board) {}
+  ChunkCensus(Environment env, const CsBoard& board, const Repairs& repairs)
+      : env_(env), board_(board), repairs_(repairs) {}
   Task<Result<Shared>> take();
   ChunkState state_of(const pb::Chunk& chunk) const;
   // Pure: what one chunk adds to the count.
   static void add(const pb::Chunk& chunk, const std::function<CsState(std::uint32_t cs)>& state_of,
-                  Count* count);
+                  bool copying, Count* count);
 
  private:
   Task<Result<Shared>> walk();
 
   Environment env_;
   const CsBoard& board_;
+  const Repairs& repairs_;
   Shared last_;
   bool walking_ = false;
   std::vector<runtime::Completion<Result<Shared>>> waiting_;

@@ -29,7 +29,7 @@ ChunkCensus::Count count(unsigned data, const std::string& pieces, const std::st
                : state == 'i' ? CsState::kInactive
                               : CsState::kOffline;
       },
-      &count);
+      false, &count);
   return count;
 }
 

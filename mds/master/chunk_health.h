@@ -14,17 +14,19 @@ enum class CsState : std::uint8_t { kActive, kInactive, kOffline };
 
 // Ordered from best to worst.
 enum class ChunkState : std::uint8_t {
-  kHealthy,   // every piece is there
-  kStandby,   // a piece lies on a CS that is inactive for a moment
-  kDegraded,  // a piece is lost or its CS offline; more losses can be borne
-  kUrgent,    // readable, and no further loss can be borne
-  kBlocked,   // readable, but fewer pieces than a write needs
-  kOffline,   // fewer pieces than a read needs
+  kHealthy,      // every piece is there
+  kStandby,      // a piece lies on a CS that is inactive for a moment
+  kReplicating,  // a missing piece is being copied right now; writes wait for that
+  kDegraded,     // a piece has no place, or its CS is offline; reads and writes go on
+  kUrgent,   // degraded, and a piece missed writes: it is stale, and is to be brought up to date
+  kBlocked,  // fewer pieces than the minimum can be reached: a write waits
+  kPending,  // fewer pieces than the minimum are left: they are replaced at once
+  kOffline,  // fewer pieces than a read needs
 };
 std::string_view chunk_state_text(ChunkState state);
 
-// Unwritten pieces of a reachable CS count as there. A chunk without parity is never urgent while
-// whole.
+// What its pieces make of it. Unwritten ones of a reachable CS count as there. Never kReplicating:
+// the map does not tell that.
 ChunkState chunk_state(const pb::Chunk& chunk,
                        const std::function<CsState(std::uint32_t cs)>& state_of);
 

@@ -7,7 +7,8 @@
 namespace cairn::mds::master {
 namespace {
 
-// A letter a piece: A active, I inactive, O offline, M missing, U unwritten on an active CS.
+// A letter a piece: A active, I inactive, O offline, M missing and stale at an active CS, N missing
+// without a place, U unwritten on an active CS.
 ChunkState state_of(unsigned data, unsigned min, const std::string& pieces) {
   pb::Chunk chunk;
   chunk.mutable_encoding()->set_data(data);
@@ -16,8 +17,10 @@ ChunkState state_of(unsigned data, unsigned min, const std::string& pieces) {
   for (unsigned i = 0; i < pieces.size(); ++i) {
     pb::Piece* piece = chunk.add_pieces();
     piece->set_index(i);
-    piece->set_cs_id(1025 + i);
-    piece->set_state(pieces[i] == 'M'   ? pb::PIECE_MISSING
+    const bool missing = pieces[i] == 'M' || pieces[i] == 'N';
+    piece->set_cs_id(pieces[i] == 'N' ? 0 : 1025 + i);
+    piece->set_missed(missing ? 1 : 0);
+    piece->set_state(missing            ? pb::PIECE_MISSING
                      : pieces[i] == 'U' ? pb::PIECE_UNWRITTEN
                                         : pb::PIECE_CURRENT);
   }
@@ -34,15 +37,22 @@ TEST(ChunkHealth, NamesEveryState) {
   EXPECT_EQ(state_of(4, 5, "AAUAAA"), ChunkState::kHealthy);
   EXPECT_EQ(state_of(4, 5, "AAAAAI"), ChunkState::kStandby);
   EXPECT_EQ(state_of(4, 5, "AAAAAO"), ChunkState::kDegraded);
-  EXPECT_EQ(state_of(4, 5, "AAAAAM"), ChunkState::kDegraded);
+  EXPECT_EQ(state_of(4, 5, "AAAAAN"), ChunkState::kDegraded);
+  EXPECT_EQ(state_of(4, 5, "AAAAAM"), ChunkState::kUrgent);
   EXPECT_EQ(state_of(4, 4, "AAAAMI"), ChunkState::kUrgent);
-  EXPECT_EQ(state_of(4, 5, "AAAAMM"), ChunkState::kBlocked);
+  EXPECT_EQ(state_of(4, 4, "AAAANI"), ChunkState::kDegraded);
+  EXPECT_EQ(state_of(4, 5, "AAAAII"), ChunkState::kBlocked);
+  EXPECT_EQ(state_of(4, 5, "AAAAIM"), ChunkState::kBlocked);
+  EXPECT_EQ(state_of(4, 5, "AAAAMM"), ChunkState::kPending);
+  EXPECT_EQ(state_of(4, 5, "AAAANM"), ChunkState::kPending);
   EXPECT_EQ(state_of(4, 5, "AAAIMM"), ChunkState::kOffline);
   EXPECT_EQ(state_of(4, 5, "AAAOOM"), ChunkState::kOffline);
   EXPECT_EQ(state_of(1, 1, "A"), ChunkState::kHealthy);
   EXPECT_EQ(state_of(1, 2, "AAO"), ChunkState::kDegraded);
   EXPECT_EQ(state_of(1, 2, "AOO"), ChunkState::kBlocked);
-  EXPECT_EQ(state_of(1, 1, "AO"), ChunkState::kUrgent);
+  EXPECT_EQ(state_of(1, 2, "AMN"), ChunkState::kPending);
+  EXPECT_EQ(state_of(1, 1, "AM"), ChunkState::kUrgent);
+  EXPECT_EQ(state_of(1, 1, "AO"), ChunkState::kDegraded);
   EXPECT_EQ(state_of(1, 1, "OO"), ChunkState::kOffline);
 }
 

@@ -72,6 +72,7 @@ Task<ClientService::Reply> ClientService::release_exclusive(SessionId session,
   pb::ClientMutation mutation;
   *mutation.mutable_request() = std::move(request);
   Reply reply = co_await propose(std::move(mutation));
+  parts_.holds.poke(inode);
   if (unsettled && reply.has_value() && reply->error().code() == 0) {
     // The lease is given back, its open chunks are not whole: nobody is served before they are.
     env_.tasks.spawn(settle_release(this, session, release));

@@ -58,6 +58,13 @@ Task<ClientService::Reply> ClientService::mutate(SessionId session, pb::ClientRe
       if (!settled.has_value()) co_return fail(settled.error());
     }
   }
+  if (request.has_open_chunk()) {
+    // Last, so that nothing comes between it and the log.
+    const pb::OpenChunk& open = request.open_chunk();
+    const ChunkHolds::Place at{.inode = InodeId::from_raw(open.inode()), .index = open.index()};
+    const Status free = co_await wait_for_hold(session, at);
+    if (!free.has_value()) co_return fail(free.error());
+  }
   *mutation.mutable_request() = request;
   Reply reply = co_await propose(std::move(mutation));
   if (!reply.has_value()) co_return reply;
@@ -66,6 +73,19 @@ Task<ClientService::Reply> ClientService::mutate(SessionId session, pb::ClientRe
   }
   if (reply->error().code() == 0) after_mutation(session, request, *reply);
   co_return reply;
+}
+
+Task<Status> ClientService::wait_for_hold(SessionId session, ChunkHolds::Place place) {
+  if (!parts_.holds.held(place)) co_return Status();
+  const Deadline deadline = env_.runtime.after(ChunkHolds::kHoldTime);
+  while (parts_.holds.held(place)) {
+    CO_TRY_VOID(co_await parts_.holds.pass(place, deadline));
+  }
+  const Session* alive = parts_.sessions.find(session);
+  if (alive == nullptr || alive->ending) {
+    co_return fail(Code::kSessionGone, "the session has ended");
+  }
+  co_return Status();
 }
 
 // Chooses places when the chunk does not exist yet. kNoSpace when there are fewer than the minimum.
@@ -102,6 +122,10 @@ Task<Status> ClientService::place(const pb::OpenChunk* request, pb::ClientMutati
     place->set_piece(static_cast<std::uint32_t>(i));
     place->set_cs_id(plan.places[i].raw());
   }
+  if (env_.settings.cell_bytes != 0 && env_.settings.piece_bytes != 0) {
+    mutation->mutable_shape()->set_cell_bytes(env_.settings.cell_bytes);
+    mutation->mutable_shape()->set_piece_bytes(env_.settings.piece_bytes);
+  }
   co_return Status();
 }
 
@@ -113,6 +137,11 @@ void ClientService::after_mutation(SessionId session, const pb::ClientRequest& r
     if (request.make_node().pin() != 0) parts_.pins.add(inode, session);
   }
   if (request.has_unlink() || request.has_rename()) parts_.purger.want();
+  if (request.has_close_chunk()) {
+    parts_.holds.poke(InodeId::from_raw(request.close_chunk().inode()));
+  }
+  // Pieces that were dropped, or had no place when the chunk was made.
+  if (reply.has_open_chunk()) parts_.repairs.look_at(reply.open_chunk().chunk());
 }
 
 }  // namespace cairn::mds::master

@@ -86,6 +86,7 @@ Task<ClientService::Reply> ClientService::dispatch(std::shared_ptr<Connection> c
     case Op::kRemoveXattr:
     case Op::kOpenChunk:
     case Op::kDropPieces:
+    case Op::kCloseChunk:
     case Op::kCommitFile:
       reply = co_await mutate(id, std::move(request));
       break;

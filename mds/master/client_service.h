@@ -8,11 +8,13 @@
 
 #include <memory>
 
+#include "mds/master/chunk_holds.h"
 #include "mds/master/cs_board.h"
 #include "mds/master/environment.h"
 #include "mds/master/lease_board.h"
 #include "mds/master/purger.h"
 #include "mds/master/recovery.h"
+#include "mds/master/repairs.h"
 #include "mds/master/session_board.h"
 #include "mds/master/session_ender.h"
 
@@ -27,6 +29,8 @@ class ClientService {
     LeaseBoard& leases;
     CsBoard& cs_board;
     Recovery& recovery;
+    ChunkHolds& holds;
+    Repairs& repairs;
     SessionEnder& ender;
     Purger& purger;
     // Every session of the table has said what it held.
@@ -70,6 +74,7 @@ class ClientService {
   // client_mutations.cpp
   Task<Reply> mutate(SessionId session, pb::ClientRequest request);
   Task<Reply> propose(pb::ClientMutation mutation);
+  Task<Status> wait_for_hold(SessionId session, ChunkHolds::Place place);
   Task<Status> place(const pb::OpenChunk* request, pb::ClientMutation* mutation);
   void after_mutation(SessionId session, const pb::ClientRequest& request,
                       const pb::ClientReply& reply);

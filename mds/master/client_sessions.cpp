@@ -71,6 +71,7 @@ ClientService::Reply ClientService::resume_session(const std::shared_ptr<Connect
   }
   parts_.sessions.attach(*session, connection, env_.runtime.now());
   parts_.leases.connected(id);
+  parts_.holds.connected(id);
   pb::ClientReply reply;
   pb::OpenSessionReply* opened = reply.mutable_open_session();
   opened->set_session(id.raw());

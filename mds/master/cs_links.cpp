@@ -1,5 +1,7 @@
 #include "mds/master/cs_links.h"
 
+#include <algorithm>
+
 namespace cairn::mds::master {
 
 namespace {
@@ -45,10 +47,16 @@ Task<Result<CsLinks::Shared>> CsLinks::channel(std::string address, Deadline dea
 
 Task<Result<net::Payload>> CsLinks::call(std::string address, std::uint16_t op,
                                          net::Payload request, Deadline deadline) {
-  Result<Shared> link = co_await channel(std::move(address), deadline);
+  const Deadline connected = std::min(deadline, runtime_.after(kConnect));
+  Result<Shared> link = co_await channel(std::move(address), connected);
   if (!link.has_value()) co_return fail(std::move(link).error());
   Result<net::Payload> reply = co_await (*link)->call(op, std::move(request), deadline);
   co_return reply;
+}
+
+void CsLinks::drop(const std::string& address) {
+  auto dropped = open_.extract(address);
+  if (!dropped.empty()) closing_.spawn(close(std::move(dropped.mapped())));
 }
 
 Task<void> CsLinks::stop() {

@@ -1,6 +1,8 @@
-// CsLinks: one channel to each chunk server the master talks to (Seal, Resolve), made on demand.
+// CsLinks: one channel to each chunk server the master talks to (Seal, Resolve; Repair on links of
+// its own), made on demand.
 //
 // Promises: a CS that cannot be reached costs one connect at a time, not one per call.
+// Limits:   kConnect for a connect, whatever the deadline of the call.
 // Requires: the loop thread; co_await stop() before it dies.
 // Errors:   those of connect_channel() and Channel::call().
 #pragma once
@@ -17,11 +19,14 @@ namespace cairn::mds::master {
 
 class CsLinks {
  public:
+  static constexpr Duration kConnect = 3s;
   CsLinks(runtime::Runtime& runtime, net::Network& network, const net::Credentials& credentials)
       : runtime_(runtime), network_(network), credentials_(credentials), closing_(runtime) {}
 
   Task<Result<net::Payload>> call(std::string address, std::uint16_t op, net::Payload request,
                                   Deadline deadline);
+  // Calls under way to that address end with kConnectionLost; the next one connects anew.
+  void drop(const std::string& address);
   // Calls under way end, later ones are refused with kCancelled. May be repeated.
   Task<void> stop();
 

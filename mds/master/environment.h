@@ -19,6 +19,12 @@
 
 namespace cairn::mds::master {
 
+// Breaks one promise of a recovery on purpose, so that the simulator can show that it notices.
+struct Sabotage {
+  bool resolve_by_majority = false;  // an op that most pieces have goes forward, any other not
+  bool forget_regions = false;       // what undecided ops touched is not noted
+};
+
 struct Settings {
   NodeId mds_id = kFirstMdsId;
   std::string address;  // of this MDS, for people
@@ -34,6 +40,10 @@ struct Settings {
   Duration cs_call = 3s;          // one Seal or Resolve
   Duration recall_repeat = 5s;    // a recall is sent again after this
   Duration background_step = 1s;  // expiry, liveness, purging
+  // Of new files; 0: the defaults. Tests make them small.
+  std::uint32_t cell_bytes = 0;
+  std::uint64_t piece_bytes = 0;
+  Sabotage sabotage;
 };
 
 struct Environment {

@@ -25,7 +25,11 @@ Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& l
            .stopping = stopping_},
       cs_board_(options_.settings.cs_inactive_after, options_.settings.cs_offline_after),
       links_(runtime, network, options_.settings.credentials),
-      recovery_(env_, links_, cs_board_),
+      recovery_(env_, links_, cs_board_,
+                [this](const pb::Chunk& chunk) {
+                  holds_.poke(InodeId::from_raw(chunk.inode()));
+                  repairs_.look_at(chunk);
+                }),
       leases_(env_, sessions_, recovery_,
               [this](SessionId session, InodeId inode) {
                 ender_.revoke(session, fmt::format("it did not give back the lease of inode {}",
@@ -42,13 +46,17 @@ Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& l
                purger_.poke();
              }),
       purger_(env_, [this](InodeId inode) { return may_purge(inode); }),
-      census_(env_, cs_board_),
+      holds_(env_, sessions_, recovery_),
+      repairs_(env_, {.cs_board = cs_board_, .holds = holds_, .events = events_}),
+      census_(env_, cs_board_, repairs_),
       scrubs_(env_, cs_board_, events_),
       clients_(env_, {.sessions = sessions_,
                       .pins = pins_,
                       .leases = leases_,
                       .cs_board = cs_board_,
                       .recovery = recovery_,
+                      .holds = holds_,
+                      .repairs = repairs_,
                       .ender = ender_,
                       .purger = purger_,
                       .on_reclaimed = [this] { end_grace_if_known(); }}) {}
@@ -72,6 +80,7 @@ Status Master::start() {
   tasks_.spawn(run_background(this));
   tasks_.spawn(EventWriter::run(&events_));
   tasks_.spawn(Purger::run(&purger_));
+  tasks_.spawn(Repairs::run(&repairs_));
   return {};
 }
 
@@ -181,7 +190,10 @@ void Master::step(Instant now) {
     leases_.forgive(gap);
   }
   for (const std::uint32_t cs : cs_board_.take_failures()) cs_failed(*cs_board_.find(cs));
-  for (const CsBoard::Change& change : cs_board_.take_changes(now)) cs_changed(change, now);
+  const std::vector<CsBoard::Change> changes = cs_board_.take_changes(now);
+  for (const CsBoard::Change& change : changes) cs_changed(change, now);
+  if (!changes.empty()) repairs_.servers_changed();
+  repairs_.step(now);
   tell_cluster_state(now);
   purger_.step();
   scrubs_.step(now);
@@ -239,12 +251,17 @@ Task<void> Master::stop() {
   leases_.stop();
   ender_.stop();
   purger_.stop();
+  holds_.stop();
+  repairs_.stop();
   events_.stop();
   made_.set(Status(fail(Code::kCancelled, "the MDS is stopping")));
   co_await links_.stop();
+  co_await repairs_.links_ended();
   co_await tasks_.join();
   co_await doors_.join();
-  co_await links_.stop();  // what a task under way opened meanwhile
+  // What a task under way opened meanwhile.
+  co_await links_.stop();
+  co_await repairs_.links_ended();
 }
 
 }  // namespace cairn::mds::master

@@ -54,6 +54,7 @@ class Master {
   ChunkCensus& census() { return census_; }
   EventWriter& events() { return events_; }
   Scrubs& scrubs() { return scrubs_; }
+  Repairs& repairs() { return repairs_; }
   Instant started() const { return started_; }
   // Until then sessions of before the restart may hold what the master does not know.
   bool in_grace() const { return grace_; }
@@ -96,6 +97,8 @@ class Master {
   EventWriter events_;
   SessionEnder ender_;
   Purger purger_;
+  ChunkHolds holds_;
+  Repairs repairs_;
   ChunkCensus census_;
   Scrubs scrubs_;
   ClientService clients_;

@@ -24,7 +24,7 @@ using Answer = Result<pb::ClientReply>;
 inline const net::Address kDoor{.host = "10.0.0.1", .port = 2511};
 inline const net::Credentials kCredentials{.cluster = "test", .key = "secret"};
 
-// One connection of a client. Recalls are kept; a test answers them.
+// One connection of a client. Recalls and holds are kept; a test answers them.
 class FakeClient {
  public:
   FakeClient(VirtualRuntime& runtime, runtime::TaskGroup& group, net::Network& network,
@@ -123,11 +123,31 @@ class FakeClient {
     request.mutable_open_chunk()->set_touch(touch);
     return request;
   }
+  static pb::ClientRequest close_chunk(const pb::HoldChunk& hold, std::uint64_t next_seq) {
+    pb::ClientRequest request;
+    request.mutable_close_chunk()->set_inode(hold.inode());
+    request.mutable_close_chunk()->set_epoch(hold.epoch());
+    request.mutable_close_chunk()->set_chunk(hold.chunk());
+    request.mutable_close_chunk()->set_next_seq(next_seq);
+    return request;
+  }
+  static pb::ClientRequest drop_pieces(const pb::Chunk& chunk, std::uint64_t epoch,
+                                       std::uint32_t pieces, std::uint64_t regions) {
+    pb::ClientRequest request;
+    request.mutable_drop_pieces()->set_inode(chunk.inode());
+    request.mutable_drop_pieces()->set_epoch(epoch);
+    request.mutable_drop_pieces()->set_chunk(chunk.id());
+    request.mutable_drop_pieces()->set_version(chunk.version());
+    request.mutable_drop_pieces()->set_pieces(pieces);
+    request.mutable_drop_pieces()->set_regions(regions);
+    return request;
+  }
   bool connected() const { return channel_ != nullptr && channel_->is_open(); }
 
   std::uint64_t session = 0;
   std::uint64_t seq = 0;
   std::deque<pb::RecallLease> recalls;
+  std::deque<pb::HoldChunk> holds;
 
  private:
   net::Channel::Handler handler() {
@@ -136,6 +156,10 @@ class FakeClient {
         pb::RecallLease recall;
         EXPECT_TRUE(recall.ParseFromString(request.meta));
         recalls.push_back(recall);
+      } else if (op == pb::OP_HOLD_CHUNK) {
+        pb::HoldChunk hold;
+        EXPECT_TRUE(hold.ParseFromString(request.meta));
+        holds.push_back(hold);
       }
       return received();
     };
@@ -161,7 +185,8 @@ class FakeClient {
   std::unique_ptr<net::Channel> channel_;
 };
 
-// Answers Seal and Resolve from a list of undecided ops per piece. By chunk, any number of pieces.
+// Answers Seal and Resolve from a list of undecided ops per piece, and repairs as it is told. By
+// chunk, any number of pieces.
 class FakeCs {
  public:
   FakeCs(VirtualRuntime& runtime, runtime::TaskGroup& group, net::MemNetwork& network,
@@ -192,6 +217,11 @@ class FakeCs {
   std::vector<pb::Prepare> prepares;
   bool absent = false;    // it never heard of the piece
   bool resolving = true;  // else a Resolve is done and never answered
+  std::vector<pb::Repair> repairs;
+  std::deque<Code> repair_errors;  // of the next repairs
+  Duration repair_time{0};
+  std::function<void(const pb::Repair&)> on_repaired;
+  bool silent = false;  // it answers nothing, for a long time
 
  private:
   void carry_out(const pb::Resolve& resolve) {
@@ -218,6 +248,12 @@ class FakeCs {
   }
   static Task<Result<net::Payload>> answer(FakeCs* self, std::uint16_t op, net::Payload request) {
     net::Payload payload;
+    if (self->silent) co_await runtime::sleep_for(self->runtime_, 1min);
+    if (op == pb::OP_PING) co_return payload;
+    if (op == pb::OP_REPAIR) {
+      Result<net::Payload> repaired = co_await repair(self, std::move(request));
+      co_return repaired;
+    }
     if (op == pb::OP_SEAL && self->absent) co_return fail(Code::kPieceMissing);
     if (op == pb::OP_PREPARE) {
       pb::Prepare prepare;
@@ -240,6 +276,29 @@ class FakeCs {
     } else {
       co_return fail(Code::kUnsupported);
     }
+    co_return payload;
+  }
+
+  static Task<Result<net::Payload>> repair(FakeCs* self, net::Payload request) {
+    pb::Repair repair;
+    EXPECT_TRUE(repair.ParseFromString(request.meta));
+    self->repairs.push_back(repair);
+    const Instant end = self->runtime_.now() + self->repair_time;
+    while (self->runtime_.now() < end && self->listener_ != nullptr) {
+      co_await runtime::sleep_until(self->runtime_, std::min(end, self->runtime_.after(10ms)));
+    }
+    if (!self->repair_errors.empty()) {
+      const Code code = self->repair_errors.front();
+      self->repair_errors.pop_front();
+      co_return fail(code, "as the test says");
+    }
+    if (self->listener_ == nullptr) co_return fail(Code::kCancelled, "it stops");
+    if (self->on_repaired) self->on_repaired(repair);
+    pb::RepairReply reply;
+    reply.set_next_seq(repair.first_seq() + 10);
+    reply.set_bytes_written(4096);
+    net::Payload payload;
+    payload.meta = reply.SerializeAsString();
     co_return payload;
   }
 

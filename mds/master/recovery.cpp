@@ -1,6 +1,8 @@
 #include "mds/master/recovery.h"
 
 #include <algorithm>
+#include <bit>
+#include <map>
 
 #include "common/erasure/codec.h"
 #include "mds/state/machine.h"
@@ -15,9 +17,7 @@ constexpr Duration kBackOffMax = 2s;
 // The op that makes an empty piece has a number that no writer uses: they count from 1.
 constexpr std::uint64_t kMakingSeqs = 1ULL << 63;
 
-unsigned least_pieces(const pb::Chunk& chunk) {
-  return std::max(chunk.encoding().min(), chunk.encoding().data());
-}
+constexpr std::uint64_t kBlockBytes = 4096;
 
 PieceReport to_report(unsigned piece, const pb::SealReply& reply) {
   PieceReport report{.piece = piece,
@@ -30,6 +30,19 @@ PieceReport to_report(unsigned piece, const pb::SealReply& reply) {
                                 .forwarded = held.forwarded()});
   }
   return report;
+}
+
+// Where the ops change something. One that does not tell may change anything.
+layout::RegionMask regions_of(const pb::Chunk& chunk, const pb::SealReply& reply) {
+  const std::uint64_t blocks = chunk.piece_bytes() / kBlockBytes;
+  layout::RegionMask regions = 0;
+  for (const pb::SealReply::Undecided& held : reply.undecided()) {
+    const bool told = held.first_block() < held.end_block() && held.end_block() <= blocks;
+    if (!told) return layout::kAllRegions;
+    regions |= layout::regions_of(
+        {.first = held.first_block(), .count = held.end_block() - held.first_block()}, blocks);
+  }
+  return regions;
 }
 
 }  // namespace
@@ -187,6 +200,7 @@ Task<void> Recovery::seal_piece(Recovery* self, Sealing* sealing, unsigned piece
   pb::SealReply reply;
   if (!reply.ParseFromString(answer->meta)) co_return;
   sealing->reports[piece] = to_report(piece, reply);
+  sealing->regions |= regions_of(sealing->chunk, reply);
 }
 
 // Pieces that may stay: told what they have, or never written.
@@ -206,7 +220,7 @@ std::vector<unsigned> Recovery::absent_but_needed(const Sealing& sealing) {
   const unsigned there = usable(sealing);
   std::vector<unsigned> needed;
   for (unsigned i = 0; i < sealing.absent.size(); ++i) {
-    if (sealing.absent[i] && there + needed.size() < least_pieces(sealing.chunk))
+    if (sealing.absent[i] && there + needed.size() < sealing.chunk.encoding().data())
       needed.push_back(i);
   }
   return needed;
@@ -214,21 +228,42 @@ std::vector<unsigned> Recovery::absent_but_needed(const Sealing& sealing) {
 
 Status Recovery::check_enough(const Sealing& sealing) {
   const unsigned there = usable(sealing);
-  const unsigned least = least_pieces(sealing.chunk);
+  const unsigned least = sealing.chunk.encoding().data();
   if (there >= least) return {};
-  return fail(Code::kBelowMinimum,
+  return fail(Code::kTooFewPieces,
               fmt::format("{} of its pieces can be used, {} are needed", there, least));
+}
+
+// Planted by tests: what most of the pieces hold is taken for held by all, the rest for unknown.
+void Recovery::vote(std::vector<PieceReport>* reports) {
+  std::map<OpName, std::vector<PieceReport::Undecided>> votes;
+  for (PieceReport& report : *reports) {
+    for (const PieceReport::Undecided& held : report.undecided) votes[held.op].push_back(held);
+    report.undecided.clear();
+  }
+  for (const auto& [op, held] : votes) {
+    const auto participants = static_cast<std::size_t>(std::popcount(held.front().participants));
+    if (held.size() * 2 <= participants) continue;
+    for (PieceReport& report : *reports) {
+      const bool takes_part = (held.front().participants >> report.piece & 1U) != 0;
+      if (takes_part) report.undecided.push_back(held.front());
+    }
+  }
 }
 
 // Nothing is remembered from one attempt to the next, nor from one life of the master to the next:
 // the pieces tell what they cannot undo.
-Status Recovery::decide(Sealing* sealing) {
+Status Recovery::decide(Sealing* sealing) const {
   TRY_VOID(check_enough(*sealing));
   std::vector<PieceReport> reports;
   for (const std::optional<PieceReport>& report : sealing->reports) {
     if (report.has_value()) reports.push_back(*report);
   }
-  TRY(Resolution resolution, resolve_ops(reports));
+  if (env_.settings.sabotage.resolve_by_majority) vote(&reports);
+  // Unwritten pieces stay whatever is decided.
+  const unsigned unwritten = usable(*sealing) - static_cast<unsigned>(reports.size());
+  const unsigned data = sealing->chunk.encoding().data();
+  TRY(Resolution resolution, resolve_ops(reports, data - std::min(data, unwritten)));
   sealing->forward = std::move(resolution.forward);
   for (std::optional<PieceReport>& report : sealing->reports) {
     if (report.has_value() && (resolution.stale >> report->piece & 1U) != 0) report.reset();
@@ -291,13 +326,15 @@ Task<Status> Recovery::finish(Sealing* sealing, std::uint32_t unreachable) {
   finish->set_chunk(sealing->chunk.id());
   finish->set_version(sealing->chunk.version());
   finish->set_unreachable(unreachable);
-  // Refused (kBelowMinimum) when too few pieces were resolved: then everything is tried again.
+  finish->set_regions(env_.settings.sabotage.forget_regions ? 0 : sealing->regions);
+  // Refused (kTooFewPieces) when too few pieces were resolved: then everything is tried again.
   const Result<pb::CommandReply> finished = co_await env_.commands.run(std::move(command));
   if (!finished.has_value()) co_return fail(finished.error());
   if (unreachable != 0) {
     env_.log.warning("chunk {} was recovered without pieces {:#x}: they could not be reached",
                      sealing->chunk.id(), unreachable);
   }
+  on_settled_(finished->chunk());
   co_return Status();
 }
 

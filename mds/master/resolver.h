@@ -3,8 +3,11 @@
 //
 // Promises: an op that every reachable participant has is forwarded; so is one that some piece
 //           cannot undo any more: a participant that lacks it is stale then. Every other op is
-//           dropped. So an acknowledged op (all participants have it) is never dropped, and at the
-//           pieces that are not stale no op ends as a mixture.
+//           dropped. If fewer than `least` pieces would stay so, an op that was only rolled forward
+//           by attempts that were not finished, and that some participant lacks, may be dropped all
+//           the same: those that cannot undo it are stale then. It was never acknowledged. So an
+//           acknowledged op (all participants have it) is never dropped, and at the pieces that are
+//           not stale no op ends as a mixture.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +38,7 @@ struct PieceReport {
   enum class Stand { kLacks, kHolds, kKeeps };
   // kKeeps: forwarded, or settled (so it was decided): this piece cannot drop it any more.
   Stand stand(const OpName& op) const;
+  bool settled(const OpName& op) const;
 };
 
 struct Resolution {
@@ -44,6 +48,6 @@ struct Resolution {
 
 // Errors: kCorrupt when pieces disagree about the participants of an op, or one reports an op it
 // does not take part in: nothing may be resolved then.
-Result<Resolution> resolve_ops(const std::vector<PieceReport>& reachable);
+Result<Resolution> resolve_ops(const std::vector<PieceReport>& reachable, unsigned least);
 
 }  // namespace cairn::mds::master

@@ -62,7 +62,7 @@ TEST(Resolver, ForwardsWhatEveryReachableParticipantHasOrSomeOneCannotUndo) {
           }
           if (!possible) continue;
           ++cases;
-          const Result<Resolution> resolved = resolve_ops(reports);
+          const Result<Resolution> resolved = resolve_ops(reports, 0);
           ASSERT_TRUE(resolved.has_value());
           const std::vector<OpName>& forward = resolved->forward;
           std::uint32_t stale = 0;
@@ -83,14 +83,14 @@ TEST(Resolver, CountsAPieceThatSettledPastAnOpAsHavingIt) {
   const std::vector<PieceReport> reports = {
       {.piece = 0, .undecided = {{{5, 3}, 0b11, false}}, .settled_epoch = 0, .settled_below = 0},
       {.piece = 1, .undecided = {}, .settled_epoch = 5, .settled_below = 4}};
-  EXPECT_EQ(resolve_ops(reports)->forward, (std::vector<OpName>{{5, 3}}));
+  EXPECT_EQ(resolve_ops(reports, 0)->forward, (std::vector<OpName>{{5, 3}}));
 }
 
 TEST(Resolver, TakesANewerEpochForTheSettlementOfOlderOnes) {
   const std::vector<PieceReport> reports = {
       {.piece = 0, .undecided = {{{5, 3}, 0b11, false}}, .settled_epoch = 0, .settled_below = 0},
       {.piece = 1, .undecided = {}, .settled_epoch = 6, .settled_below = 1}};
-  EXPECT_EQ(resolve_ops(reports)->forward.size(), 1U);
+  EXPECT_EQ(resolve_ops(reports, 0)->forward.size(), 1U);
 }
 
 TEST(Resolver, DropsWhatOneReachableParticipantLacks) {
@@ -101,7 +101,7 @@ TEST(Resolver, DropsWhatOneReachableParticipantLacks) {
        .settled_below = 0},
       {.piece = 1, .undecided = {{{5, 2}, 0b011, false}}, .settled_epoch = 0, .settled_below = 0},
       {.piece = 2, .undecided = {}, .settled_epoch = 0, .settled_below = 0}};
-  EXPECT_EQ(resolve_ops(reports)->forward, (std::vector<OpName>{{5, 2}}));
+  EXPECT_EQ(resolve_ops(reports, 0)->forward, (std::vector<OpName>{{5, 2}}));
 }
 
 // An attempt resolved piece 0 and ended before it was finished (the master died); piece 1 could not
@@ -111,7 +111,7 @@ TEST(Resolver, GivesUpAPieceThatLacksWhatWasRolledForwardBefore) {
       {.piece = 0, .undecided = {{{5, 3}, 0b111, true}}, .settled_epoch = 5, .settled_below = 1},
       {.piece = 1, .undecided = {}, .settled_epoch = 5, .settled_below = 1},
       {.piece = 2, .undecided = {{{5, 3}, 0b111, false}}, .settled_epoch = 5, .settled_below = 1}};
-  const Result<Resolution> resolved = resolve_ops(reports);
+  const Result<Resolution> resolved = resolve_ops(reports, 0);
   EXPECT_EQ(resolved->forward, (std::vector<OpName>{{5, 3}}));
   EXPECT_EQ(resolved->stale, 0b010U);
 }
@@ -120,10 +120,10 @@ TEST(Resolver, RefusesContradictions) {
   const std::vector<PieceReport> masks = {
       {.piece = 0, .undecided = {{{5, 1}, 0b11, false}}, .settled_epoch = 0, .settled_below = 0},
       {.piece = 1, .undecided = {{{5, 1}, 0b111, false}}, .settled_epoch = 0, .settled_below = 0}};
-  EXPECT_EQ(resolve_ops(masks).error().code(), Code::kCorrupt);
+  EXPECT_EQ(resolve_ops(masks, 0).error().code(), Code::kCorrupt);
   const std::vector<PieceReport> stranger = {
       {.piece = 2, .undecided = {{{5, 1}, 0b11, false}}, .settled_epoch = 0, .settled_below = 0}};
-  EXPECT_EQ(resolve_ops(stranger).error().code(), Code::kCorrupt);
+  EXPECT_EQ(resolve_ops(stranger, 0).error().code(), Code::kCorrupt);
 }
 
 }  // namespace

@@ -16,10 +16,6 @@ ByteCount usable_bytes(const Candidate& candidate) {
   return candidate.free_bytes > reserve ? candidate.free_bytes - reserve : 0;
 }
 
-std::uint64_t domain_of(const Candidate& candidate, Domain domain) {
-  return domain == Domain::kDisk ? candidate.cs.raw() : candidate.host.raw();
-}
-
 // MiB, at least 1: weights of many petabytes still sum up within 64 bits.
 std::uint64_t weight_of(const Candidate& candidate) {
   return std::max<std::uint64_t>(usable_bytes(candidate) / 1_MiB, 1);
@@ -87,6 +83,15 @@ ByteCount reserve_bytes(ByteCount space_bytes) {
   return space_bytes < 10_GiB ? share : std::max(share, 512_MiB);
 }
 
+bool has_room(const Candidate& candidate, ByteCount piece_bytes) {
+  const ByteCount usable = usable_bytes(candidate);
+  return usable > 0 && usable >= piece_bytes;
+}
+
+std::uint64_t domain_of(const Candidate& candidate, Domain domain) {
+  return domain == Domain::kDisk ? candidate.cs.raw() : candidate.host.raw();
+}
+
 Plan plan(const std::vector<Candidate>& candidates, const Request& request) {
   Plan plan;
   Prng prng(request.seed);
@@ -95,8 +100,7 @@ Plan plan(const std::vector<Candidate>& candidates, const Request& request) {
   for (const std::uint32_t tier : tier_order(candidates, request.tier)) {
     Domains domains;
     for (const Candidate& candidate : candidates) {
-      const bool fits = candidate.active && usable_bytes(candidate) >= request.piece_bytes &&
-                        usable_bytes(candidate) > 0;
+      const bool fits = candidate.active && has_room(candidate, request.piece_bytes);
       const std::uint64_t domain = domain_of(candidate, request.domain);
       if (candidate.tier != tier || !fits || taken.contains(domain)) continue;
       domains[domain].push_back(&candidate);
@@ -113,10 +117,9 @@ Plan plan(const std::vector<Candidate>& candidates, const Request& request) {
   for (const Candidate& candidate : candidates) {
     if (chosen.contains(candidate.cs)) continue;
     Refusal why = Refusal::kNotNeeded;
-    const ByteCount usable = usable_bytes(candidate);
     if (!candidate.active) {
       why = Refusal::kInactive;
-    } else if (usable == 0 || usable < request.piece_bytes) {
+    } else if (!has_room(candidate, request.piece_bytes)) {
       why = Refusal::kFull;
     } else if (taken.contains(domain_of(candidate, request.domain))) {
       why = Refusal::kDomainTaken;

@@ -57,6 +57,11 @@ struct Plan {
 // Space that is never given to new pieces: 5 % and, from 10 GiB on, at least 512 MiB.
 ByteCount reserve_bytes(ByteCount space_bytes);
 
+// Room for a piece of `piece_bytes` beside the reserve.
+bool has_room(const Candidate& candidate, ByteCount piece_bytes);
+// Two candidates with the same answer fail together.
+std::uint64_t domain_of(const Candidate& candidate, Domain domain);
+
 Plan plan(const std::vector<Candidate>& candidates, const Request& request);
 
 }  // namespace cairn::mds::placement

@@ -83,6 +83,7 @@ Task<Result<pb::RegisterCsReply>> ClusterService::register_cs(ClusterService* se
                                        .repository = request.repository(),
                                        .failure = failure_of(request.failure(), request.trouble())},
                                       env.runtime.now());
+  self->master_.repairs().restarted(request.cs_id());
   if (failed) {
     env.log.warning("CS {} on {} registered and cannot serve: {}", request.cs_id(), request.host(),
                     request.failure());
@@ -166,7 +167,12 @@ Status ClusterService::add_work(std::uint32_t cs_id, pb::HeartbeatReply* reply) 
   reply->set_verify_chunks(static_cast<std::uint32_t>(verify));
   TRY(const std::vector<pb::PieceRef> removals,
       state::queries::removals(tables, NodeId::from_raw(cs_id), kRemovalsPerHeartbeat));
-  for (const pb::PieceRef& piece : removals) *reply->add_remove() = piece;
+  for (const pb::PieceRef& piece : removals) {
+    // What is being copied there may come to life after its removal: when the copy has ended.
+    const ChunkId chunk = ChunkId::from_raw(piece.chunk());
+    if (master_.repairs().copying_to(cs_id, chunk, piece.piece())) continue;
+    *reply->add_remove() = piece;
+  }
   for (const pb::ScrubTask& task : master_.scrubs().tasks(cs_id)) *reply->add_scrub() = task;
   return {};
 }

@@ -78,6 +78,7 @@ TEST_F(CsServiceTest, OneThatFailedKeepsItsAddressAndGetsNoWork) {
   EXPECT_EQ(shown.cs(0).address(), "10.1.0.1:1025");
   EXPECT_EQ(shown.cs(0).failure(), "no cs.conf there");
   EXPECT_EQ(shown.cs(0).trouble(), "R");
+  EXPECT_EQ(shown.cs(0).repository(), "/disk7/cs");
   EXPECT_EQ(shown.allocatable_bytes(), 0U);
   EXPECT_EQ(shown.reasons(0),
             "CS 1025 at node7 is offline because it reported a hard error (R): no cs.conf there: "

@@ -78,24 +78,37 @@ void judge_chunks(const pb::ChunkStates& states, const master::ChunkCensus::Coun
   }
   if (states.blocked() != 0) {
     reply->add_reasons(
-        fmt::format("{} can be read but not written: fewer pieces than the minimum are reachable",
+        fmt::format("{} can be read, and writes wait: fewer pieces than the minimum are reachable",
                     plural(states.blocked(), "chunk", "chunks")));
   }
-  if (states.urgent() != 0) {
+  if (states.pending() != 0) {
+    reply->add_reasons(fmt::format(
+        "writes to {} wait: fewer pieces than the minimum are left, and are being replaced",
+        plural(states.pending(), "chunk", "chunks")));
+  }
+  if (census.at_edge != 0) {
     reply->add_reasons(
-        fmt::format("{} can bear no further loss", plural(states.urgent(), "chunk", "chunks")));
+        fmt::format("{} can bear no further loss", plural(census.at_edge, "chunk", "chunks")));
   }
   if (census.missing_pieces != 0) {
-    reply->add_reasons(fmt::format("{} of chunks {} lost or never had a place",
+    reply->add_reasons(fmt::format("{} of chunks {} missing: lost, stale or without a place",
                                    plural(census.missing_pieces, "piece", "pieces"),
                                    census.missing_pieces == 1 ? "is" : "are"));
   }
 }
 
+void judge_repairs(const master::Repairs::Progress& repairs, pb::StatReply* reply) {
+  if (repairs.waiting == 0 || repairs.why.empty()) return;
+  reply->add_reasons(fmt::format("{} with missing pieces {} for repair: {}",
+                                 plural(repairs.waiting, "chunk", "chunks"),
+                                 repairs.waiting == 1 ? "waits" : "wait", repairs.why));
+}
+
 }  // namespace
 
 void report_health(const master::CsBoard& board, const master::ChunkCensus::Count* census,
-                   Instant now, bool in_grace, pb::StatReply* reply) {
+                   const master::Repairs::Progress& repairs, Instant now, bool in_grace,
+                   pb::StatReply* reply) {
   bool failure = false;
   for (const auto& [id, entry] : board.all()) {
     const CsState state = board.state(entry, now);
@@ -119,6 +132,7 @@ void report_health(const master::CsBoard& board, const master::ChunkCensus::Coun
     judge_chunks(census->states, *census, reply);
     failure = census->states.offline() != 0;
   }
+  judge_repairs(repairs, reply);
   if (in_grace) {
     reply->add_reasons(
         "this MDS restarted and waits for the clients to reconnect: files open before "

@@ -4,6 +4,7 @@
 #include "common/base/time.h"
 #include "mds/master/chunk_census.h"
 #include "mds/master/cs_board.h"
+#include "mds/master/repairs.h"
 #include "proto/admin.pb.h"
 
 namespace cairn::mds::service {
@@ -11,6 +12,7 @@ namespace cairn::mds::service {
 // Sets status (healthy, degraded, failure) and reasons. `census` may be nullptr: then only the CSs
 // are judged.
 void report_health(const master::CsBoard& board, const master::ChunkCensus::Count* census,
-                   Instant now, bool in_grace, pb::StatReply* reply);
+                   const master::Repairs::Progress& repairs, Instant now, bool in_grace,
+                   pb::StatReply* reply);
 
 }  // namespace cairn::mds::service

@@ -84,7 +84,7 @@ TEST_F(ServiceTest, TellsWhyTheClusterIsNotHealthy) {
   EXPECT_EQ(reply.status(), "degraded");
   ASSERT_EQ(reply.reasons_size(), 2);
   EXPECT_EQ(reply.reasons(0),
-            "CS 1026 at node8 is inactive: no heartbeat for 13 s: 1 chunk is urgent");
+            "CS 1026 at node8 is inactive: no heartbeat for 13 s: 1 chunk is standby");
   EXPECT_EQ(reply.reasons(1), "1 chunk can bear no further loss");
   runtime_.run_for(10s);
   reply = stat();

@@ -10,7 +10,19 @@ namespace cairn::mds::service {
 
 namespace {
 constexpr std::size_t kEventsShown = 20;
+
+void fill_repairs(const master::Repairs::Progress& repairs, pb::StatReply* reply) {
+  pb::RepairStat* stat = reply->mutable_repair();
+  stat->set_under_way(repairs.under_way);
+  stat->set_waiting(repairs.waiting);
+  stat->set_pieces(repairs.pieces);
+  stat->set_bytes_read(repairs.bytes_read);
+  stat->set_bytes_written(repairs.bytes_written);
+  stat->set_longest_hold_us(static_cast<std::uint64_t>(repairs.longest_hold / 1us));
+  stat->set_why(repairs.why);
 }
+
+}  // namespace
 
 Task<Result<pb::StatReply>> AdminService::stat(AdminService* self, pb::StatRequest request) {
   pb::StatReply reply;
@@ -28,7 +40,10 @@ Task<Result<pb::StatReply>> AdminService::stat(AdminService* self, pb::StatReque
   CO_TRY_VOID(self->fill_cs(census, &reply));
   self->fill_clients(&reply);
   CO_TRY_VOID(self->fill_events(&reply));
-  report_health(self->master_.cs_board(), census.get(), now, self->master_.in_grace(), &reply);
+  const master::Repairs::Progress repairs = self->master_.repairs().progress();
+  fill_repairs(repairs, &reply);
+  report_health(self->master_.cs_board(), census.get(), repairs, now, self->master_.in_grace(),
+                &reply);
   co_return reply;
 }
 
@@ -72,6 +87,7 @@ Status AdminService::fill_cs(const Census& census, pb::StatReply* reply) const {
       }
     }
     cs->set_version(entry.version);
+    cs->set_repository(entry.repository);
     cs->set_last_seen_ns_ago((now - entry.last_seen).count());
     cs->set_failure(entry.failure.why);
     if (entry.failure.letter != '\0') cs->set_trouble(std::string(1, entry.failure.letter));

@@ -30,12 +30,17 @@ Status place_piece(Tables& tables, const pb::Chunk& chunk, const pb::Piece& piec
   return count_piece(tables, cs, true);
 }
 
-Status unplace_piece(Tables& tables, const pb::Chunk& chunk, const pb::Piece& piece) {
+// `up_to`: the newest version of it that is to be removed, 0: any. Of an unwritten piece no disk
+// has anything; of a missing one it may, even if it was unwritten before: a repair may have begun.
+Status unplace_piece(Tables& tables, const pb::Chunk& chunk, const pb::Piece& piece,
+                     std::uint64_t up_to) {
   if (piece.cs_id() == 0) return {};
   const NodeId cs = NodeId::from_raw(piece.cs_id());
   const keys::PiecePlace place{cs, id_of(chunk), piece.index()};
   tables.erase(keys::piece_on(place));
-  if (piece.state() == pb::PIECE_CURRENT) tables.put_bytes(keys::removal(place), {});
+  if (piece.state() != pb::PIECE_UNWRITTEN) {
+    tables.put_bytes(keys::removal(place), keys::encode_removal(up_to));
+  }
   return count_piece(tables, cs, false);
 }
 
@@ -74,8 +79,24 @@ unsigned live_pieces(const pb::Chunk& chunk, std::uint32_t without_mask) {
   }));
 }
 
+bool is_degraded(const pb::Chunk& chunk) {
+  return live_pieces(chunk, 0) < static_cast<unsigned>(chunk.pieces_size());
+}
+
 unsigned least_pieces(const pb::Encoding& encoding) {
   return std::max(encoding.min(), encoding.data());
+}
+
+Status check_enough_stay(const pb::Chunk& chunk, std::uint32_t mask) {
+  const unsigned left = live_pieces(chunk, mask);
+  if (left >= chunk.encoding().data()) return {};
+  return fail(Code::kTooFewPieces, "chunk " + number(chunk.id()) + " would keep " + number(left) +
+                                       " pieces, it cannot be read from fewer than " +
+                                       number(chunk.encoding().data()));
+}
+
+void raise_seq_floor(pb::Chunk& chunk, std::uint64_t next_seq) {
+  chunk.set_seq_floor(std::max(chunk.seq_floor(), next_seq));
 }
 
 Result<pb::Chunk> load_chunk(Tables& tables, ChunkId id) {
@@ -117,6 +138,7 @@ Status insert_chunk(Tables& tables, const pb::Chunk& chunk) {
     TRY_VOID(place_piece(tables, chunk, piece));
   }
   tables.put_number(keys::chunk_at(place_of(chunk)), chunk.id());
+  if (is_degraded(chunk)) tables.put_bytes(keys::degraded(id_of(chunk)), {});
   store_chunk(tables, chunk);
   tables.counters().set_chunks(tables.counters().chunks() + 1);
   return {};
@@ -133,8 +155,10 @@ void store_chunk(Tables& tables, const pb::Chunk& chunk) {
 
 Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chunk) {
   for (const pb::Piece& piece : chunk.pieces()) {
-    TRY_VOID(unplace_piece(tables, chunk, piece));
+    // The id is never used again: whatever is left of it anywhere is meant.
+    TRY_VOID(unplace_piece(tables, chunk, piece, 0));
   }
+  if (is_degraded(chunk)) tables.erase(keys::degraded(id_of(chunk)));
   tables.erase(keys::chunk(id_of(chunk)));
   tables.erase(keys::chunk_at(place_of(chunk)));
   tables.erase(keys::open_chunk(place_of(chunk)));
@@ -156,14 +180,36 @@ Status remove_uncommitted(Tables& tables, pb::InodeRecord& inode) {
   return {};
 }
 
-Status lose_pieces(Tables& tables, pb::Chunk& chunk, std::uint32_t mask) {
+bool lose_pieces(Tables& tables, pb::Chunk& chunk, std::uint32_t mask, layout::RegionMask regions) {
+  bool changed = false;
   for (pb::Piece& piece : *chunk.mutable_pieces()) {
-    if ((mask >> piece.index() & 1U) == 0 || piece.state() == pb::PIECE_MISSING) continue;
-    TRY_VOID(unplace_piece(tables, chunk, piece));
-    piece.set_cs_id(0);
-    piece.set_state(pb::PIECE_MISSING);
+    const pb::PieceState before = piece.state();
+    if (before != pb::PIECE_MISSING) {
+      if ((mask >> piece.index() & 1U) == 0) continue;
+      piece.set_state(pb::PIECE_MISSING);
+      piece.set_missed(before == pb::PIECE_UNWRITTEN ? layout::kAllRegions : 0);
+      tables.put_bytes(keys::degraded(id_of(chunk)), {});
+      changed = true;
+    }
+    changed = changed || (regions & ~piece.missed()) != 0;
+    piece.set_missed(piece.missed() | regions);
   }
-  return {};
+  return changed;
+}
+
+Status move_piece(Tables& tables, pb::Chunk& chunk, unsigned piece, NodeId cs) {
+  pb::Piece& moved = *chunk.mutable_pieces(static_cast<int>(piece));
+  TRY_VOID(unplace_piece(tables, chunk, moved, chunk.version()));
+  moved.set_cs_id(cs.raw());
+  moved.set_missed(layout::kAllRegions);
+  return place_piece(tables, chunk, moved);
+}
+
+void restore_piece(Tables& tables, pb::Chunk& chunk, unsigned piece) {
+  pb::Piece& restored = *chunk.mutable_pieces(static_cast<int>(piece));
+  restored.set_state(pb::PIECE_CURRENT);
+  restored.set_missed(0);
+  if (!is_degraded(chunk)) tables.erase(keys::degraded(id_of(chunk)));
 }
 
 }  // namespace cairn::mds::state

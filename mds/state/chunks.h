@@ -1,14 +1,19 @@
 // Chunks: the chunk map and its indexes, changed together.
 //
 // Rows of a chunk: K (the chunk), M (its place in the file), W (its place again, while writer_epoch
-// is set), and for each piece with a chunk server one P row; T counts the P rows of a server; R are
-// pieces that a server shall remove. Invariants: check_invariants() in mds/state/invariants.h.
+// is set), B while a piece is missing, and for each piece with a chunk server, missing or not, one
+// P row; T counts the P rows of a server; R are pieces that a server shall remove. Invariants:
+// check_invariants() in mds/state/invariants.h.
+//
+// Pieces change their state only here and in OpenChunk: lost, moved, restored. That every change of
+// the set makes a new version is up to the operations.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/layout/regions.h"
 #include "mds/state/tables.h"
 
 namespace cairn::mds::state {
@@ -23,10 +28,19 @@ std::uint64_t chunk_bytes(const pb::Layout& layout);
 // Fields that travel with every answer of the chunk.
 pb::Layout layout_of(const pb::Chunk& chunk);
 
-// Pieces that can still take or have taken every write.
+// Numbers of write ops end long before they could wrap.
+inline constexpr std::uint64_t kSeqsMax = 1ULL << 62;
+
+// Pieces that are not missing and not in the mask: they can still take or have taken every write.
 unsigned live_pieces(const pb::Chunk& chunk, std::uint32_t without_mask);
-// What a chunk must keep: the minimum of its encoding, never fewer than can be read.
+// A piece is missing.
+bool is_degraded(const pb::Chunk& chunk);
+// What a new chunk must have places for: the minimum of its encoding, never fewer than can be read.
 unsigned least_pieces(const pb::Encoding& encoding);
+// Refuses (kTooFewPieces) when fewer pieces than can be read would stay without those of `mask`.
+Status check_enough_stay(const pb::Chunk& chunk, std::uint32_t mask);
+// Numbers of a later opener count from `next_seq` at least.
+void raise_seq_floor(pb::Chunk& chunk, std::uint64_t next_seq);
 
 // Errors: kNotFound.
 Result<pb::Chunk> load_chunk(Tables& tables, ChunkId id);
@@ -41,17 +55,23 @@ Result<bool> has_open_chunks(Tables& tables, InodeId inode);
 
 // Writes all rows of a chunk that was not there.
 Status insert_chunk(Tables& tables, const pb::Chunk& chunk);
-// Writes K and W of a chunk that is there; its places did not change.
+// Writes K and W of a chunk that is there; the other rows are those of its pieces already.
 void store_chunk(Tables& tables, const pb::Chunk& chunk);
-// Takes all rows away; written pieces are queued for removal. Counts it off `inode`, which the
-// caller stores.
+// Takes all rows away; pieces that a disk may have are queued for removal, whatever their version.
+// Counts it off `inode`, which the caller stores.
 Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chunk);
 // What a lost writer left past the committed size: its settled chunks that lie wholly there go. The
 // caller stores the inode.
 // Requires: nobody can commit a bigger size any more.
 Status remove_uncommitted(Tables& tables, pb::InodeRecord& inode);
-// The pieces of `mask` that have a place lose it and become missing; current ones are queued for
-// removal. The caller stores the chunk.
-Status lose_pieces(Tables& tables, pb::Chunk& chunk, std::uint32_t mask);
+// The pieces of `mask` become missing where they are: current ones with what they had, unwritten
+// ones with nothing. All missing pieces, the older ones too, miss `regions` from now on. True if
+// anything changed: the caller stores the chunk.
+bool lose_pieces(Tables& tables, pb::Chunk& chunk, std::uint32_t mask, layout::RegionMask regions);
+// The missing piece has another place and nothing there; the old one is queued for removal, up to
+// the version of the chunk. The caller stores the chunk.
+Status move_piece(Tables& tables, pb::Chunk& chunk, unsigned piece, NodeId cs);
+// The missing piece is current again. The caller stores the chunk.
+void restore_piece(Tables& tables, pb::Chunk& chunk, unsigned piece);
 
 }  // namespace cairn::mds::state

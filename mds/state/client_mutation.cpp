@@ -25,6 +25,7 @@ bool is_mutation(ClientRequest::OpCase op) {
     case ClientRequest::kOpenChunk:
     case ClientRequest::kDropPieces:
     case ClientRequest::kCommitFile:
+    case ClientRequest::kCloseChunk:
       return true;
     default:
       return false;
@@ -71,11 +72,13 @@ Status execute(Tables& tables, ops::Caller caller, const pb::ClientMutation& mut
     case ClientRequest::kRemoveXattr:
       return ops::remove_xattr(tables, caller, request.remove_xattr(), reply);
     case ClientRequest::kOpenChunk:
-      return ops::open_chunk(tables, caller, request.open_chunk(), mutation.placement(), reply);
+      return ops::open_chunk(tables, caller, mutation, reply);
     case ClientRequest::kDropPieces:
       return ops::drop_pieces(tables, caller, request.drop_pieces(), reply);
     case ClientRequest::kCommitFile:
       return ops::commit_file(tables, caller, request.commit_file(), reply);
+    case ClientRequest::kCloseChunk:
+      return ops::close_chunk(tables, caller, request.close_chunk(), reply);
     default:
       return fail(Code::kProtocol, "the request is not a mutation");
   }

@@ -1,69 +1,15 @@
-#include <gtest/gtest.h>
-
-#include "common/base/limits.h"
-#include "mds/state/testing/cluster.h"
+#include "mds/state/testing/data_fixture.h"
 
 namespace cairn::mds::state {
 namespace {
 
 using testing::Cluster;
 using testing::code_of;
+using testing::kDone;
 
 constexpr std::uint64_t kRoot = Cluster::kRoot;
-const Code kDone = static_cast<Code>(0);
 
-// A file of 4+2:5 that session s_ holds, and six chunk servers.
-class Data : public ::testing::Test {
- protected:
-  void SetUp() override {
-    s_ = c_.open_session();
-    for (std::uint64_t i = 1; i <= 6; ++i) places_.push_back(c_.add_cs(i));
-    c_.set_policy(kRoot, 4, 2, 5);
-    const pb::ClientReply made = c_.make(s_, kRoot, "f", pb::TYPE_REGULAR, true);
-    file_ = made.make_node().attributes().inode();
-    epoch_ = made.make_node().epoch();
-  }
-  void TearDown() override { c_.expect_sound(); }
-
-  pb::ClientReply open(std::uint64_t index, std::uint32_t touch) {
-    return open_as(index, touch, epoch_, places_);
-  }
-  pb::ClientReply open_as(std::uint64_t index, std::uint32_t touch, std::uint64_t epoch,
-                          const std::vector<std::uint32_t>& places) {
-    pb::OpenChunk op;
-    op.set_inode(file_);
-    op.set_epoch(epoch);
-    op.set_index(index);
-    op.set_touch(touch);
-    return c_.open_chunk(s_, op, places);
-  }
-  pb::ClientReply drop(const pb::Chunk& chunk, std::uint32_t pieces) {
-    pb::ClientRequest request;
-    pb::DropPieces& op = *request.mutable_drop_pieces();
-    op.set_inode(file_);
-    op.set_epoch(epoch_);
-    op.set_chunk(chunk.id());
-    op.set_version(chunk.version());
-    op.set_pieces(pieces);
-    return c_.mutate(s_, request);
-  }
-  std::size_t removals_at(std::size_t piece) {
-    return queries::removals(c_.kv(), NodeId::from_raw(places_[piece]), 100)->size();
-  }
-  std::size_t open_chunks() {
-    return queries::open_chunks(c_.kv(), InodeId::from_raw(file_))->size();
-  }
-  bool chunk_exists(std::uint64_t id) {
-    return queries::chunk(c_.kv(), ChunkId::from_raw(id)).has_value();
-  }
-
-  Cluster c_ = Cluster::made();
-  std::uint64_t s_ = 0;
-  std::vector<std::uint32_t> places_;
-  std::uint64_t file_ = 0;
-  std::uint64_t epoch_ = 0;
-  static constexpr std::uint64_t kChunkBytes = 4 * limits::kPieceBytesDefault;
-};
+using Data = testing::DataFixture;
 
 TEST_F(Data, FirstOpenChunkFixesTheLayout) {
   const pb::ClientReply reply = open(0, 0b110001);
@@ -113,6 +59,7 @@ TEST_F(Data, OpenChunkNeedsTheMinimumOfPlaces) {
   const pb::Chunk chunk = open_as(0, 0b111111, epoch_, five).open_chunk().chunk();
   EXPECT_EQ(chunk.pieces(2).state(), pb::PIECE_MISSING);
   EXPECT_EQ(chunk.pieces(2).cs_id(), 0u);
+  EXPECT_EQ(chunk.pieces(2).missed(), UINT64_MAX);
   EXPECT_EQ(chunk.pieces(3).state(), pb::PIECE_CURRENT);
 }
 
@@ -126,26 +73,6 @@ TEST_F(Data, OpenChunkRefusesBadPlacements) {
   std::vector<std::uint32_t> many = places_;
   many.push_back(places_[0]);
   EXPECT_EQ(code_of(open_as(0, 1, epoch_, many).error()), Code::kInvalidArgument);
-}
-
-TEST_F(Data, DropPiecesKeepsTheMinimum) {
-  const pb::Chunk chunk = open(0, 0b111111).open_chunk().chunk();
-  EXPECT_EQ(code_of(drop(chunk, 0b11).error()), Code::kBelowMinimum);
-  EXPECT_EQ(code_of(drop(chunk, 1u << 6).error()), Code::kInvalidArgument);
-  const pb::Chunk after = drop(chunk, 0b1).open_chunk().chunk();
-  EXPECT_EQ(after.version(), 2u);
-  EXPECT_EQ(after.pieces(0).state(), pb::PIECE_MISSING);
-  EXPECT_EQ(after.pieces(0).cs_id(), 0u);
-  EXPECT_EQ(removals_at(0), 1u);
-  EXPECT_EQ(queries::pieces_on(c_.kv(), NodeId::from_raw(places_[0])).value(), 0u);
-  // Said again with the old version: it is done already.
-  EXPECT_EQ(drop(chunk, 0b1).open_chunk().chunk().version(), 2u);
-  EXPECT_EQ(code_of(drop(chunk, 0b10).error()), Code::kStaleVersion);
-  EXPECT_EQ(code_of(drop(after, 0b10).error()), Code::kBelowMinimum);
-  // An untouched piece is on no disk: nothing to remove there.
-  const pb::Chunk second = open(1, 0b111110).open_chunk().chunk();
-  EXPECT_EQ(drop(second, 0b1).open_chunk().chunk().version(), 2u);
-  EXPECT_EQ(removals_at(0), 1u);
 }
 
 TEST_F(Data, CommitGrowsTheSizeOnly) {
@@ -270,13 +197,13 @@ TEST_F(Data, UnsettledReleaseWaitsForRecovery) {
   EXPECT_EQ(again.chunk().version(), 3u);
   EXPECT_GT(again.lease_epoch(), begun.lease_epoch());
   EXPECT_EQ(code_of(c_.finish_recovery(chunk.id(), 2).error()), Code::kStaleVersion);
-  EXPECT_EQ(code_of(c_.finish_recovery(chunk.id(), 3, 0b11).error()), Code::kBelowMinimum);
+  EXPECT_EQ(code_of(c_.finish_recovery(chunk.id(), 3, 0b111).error()), Code::kTooFewPieces);
   EXPECT_EQ(open_chunks(), 1u);
   const pb::CommandReply done = c_.finish_recovery(chunk.id(), 3, 0b1);
   EXPECT_EQ(done.chunk().writer_epoch(), 0u);
   EXPECT_EQ(done.chunk().version(), 4u);
   EXPECT_EQ(done.chunk().pieces(0).state(), pb::PIECE_MISSING);
-  EXPECT_EQ(removals_at(0), 1u);
+  EXPECT_EQ(removals_at(0), 0u);
   EXPECT_EQ(open_chunks(), 0u);
   EXPECT_TRUE(c_.inode(file_).trim_pending());
   EXPECT_EQ(code_of(c_.begin_recovery(chunk.id()).error()), Code::kInvalidArgument);

@@ -155,14 +155,15 @@ void steer_epoch(Prng& prng, pb::Command& command, const kv::Reader& tables) {
   if (request.has_commit_file()) aim(request.mutable_commit_file());
   if (request.has_set_attr()) aim(request.mutable_set_attr());
   if (request.has_release_lease()) aim(request.mutable_release_lease());
+  if (request.has_drop_pieces()) aim(request.mutable_drop_pieces());
+  if (request.has_close_chunk()) aim(request.mutable_close_chunk());
+  const auto open = queries::open_chunks(tables, id);
+  if (!open.has_value() || open->empty()) return;
   if (request.has_drop_pieces()) {
-    aim(request.mutable_drop_pieces());
-    const auto open = queries::open_chunks(tables, id);
-    if (open.has_value() && !open->empty()) {
-      request.mutable_drop_pieces()->set_chunk(open->front().id());
-      request.mutable_drop_pieces()->set_version(open->front().version());
-    }
+    request.mutable_drop_pieces()->set_chunk(open->front().id());
+    request.mutable_drop_pieces()->set_version(open->front().version());
   }
+  if (request.has_close_chunk()) request.mutable_close_chunk()->set_chunk(open->front().id());
 }
 
 void steer_recovery(Prng& prng, pb::Command& command, const kv::Reader& tables) {
@@ -181,9 +182,29 @@ void steer_recovery(Prng& prng, pb::Command& command, const kv::Reader& tables) 
   finish.set_version(open->front().version());
 }
 
+// Repairs of what is missing, some of it at places that exist.
+void steer_repair(Prng& prng, pb::Command& command, const kv::Reader& tables) {
+  if (!command.has_place_piece() && !command.has_finish_repair()) return;
+  const auto degraded = queries::degraded_chunks(tables, ChunkId(), 20);
+  ASSERT_TRUE(degraded.has_value());
+  if (degraded->empty() || prng.chance(200)) return;
+  const pb::Chunk& chunk = degraded->at(prng.below(degraded->size()));
+  for (const pb::Piece& piece : chunk.pieces()) {
+    if (piece.state() != pb::PIECE_MISSING) continue;
+    const auto aim = [&](auto* op, std::uint64_t cs) {
+      op->set_chunk(chunk.id());
+      op->set_version(chunk.version());
+      op->set_piece(piece.index());
+      op->set_cs_id(static_cast<std::uint32_t>(cs));
+    };
+    if (command.has_place_piece()) aim(command.mutable_place_piece(), 1025 + prng.below(8));
+    if (command.has_finish_repair()) aim(command.mutable_finish_repair(), piece.cs_id());
+  }
+}
+
 // A mutation chance alone would get through: of any kind, mostly in the root or on what is there.
 void fill_mutation(Prng& prng, pb::ClientRequest& request, const kv::Reader& tables) {
-  constexpr std::array kOps = {17, 22, 23, 23, 24, 25, 26, 28, 31, 41, 41, 42, 43};
+  constexpr std::array kOps = {17, 22, 23, 23, 24, 25, 26, 28, 31, 41, 41, 42, 42, 43, 44};
   const auto* field = request.GetDescriptor()->FindFieldByNumber(kOps[prng.below(kOps.size())]);
   Message& op = *request.GetReflection()->MutableMessage(&request, field);
   Filler(prng).fill(op, 3);
@@ -220,6 +241,7 @@ pb::Command random_command(Prng& prng, std::uint64_t step, const kv::Reader& tab
   steer(prng, command, step, tables);
   steer_epoch(prng, command, tables);
   steer_recovery(prng, command, tables);
+  steer_repair(prng, command, tables);
   return command;
 }
 
@@ -241,6 +263,8 @@ using Determinism = Fuzz;
 TEST_F(Fuzz, RandomFieldsNeverBreakTheTables) {
   std::map<pb::ClientRequest::OpCase, int> done;
   int recovered = 0;
+  int placed = 0;
+  int repaired = 0;
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Prng prng(seed);
@@ -251,7 +275,10 @@ TEST_F(Fuzz, RandomFieldsNeverBreakTheTables) {
       if (reply.has_client() && reply.client().error().code() == 0) {
         ++done[command.client().request().op_case()];
       }
-      if (command.has_finish_recovery() && reply.error().code() == 0) ++recovered;
+      const bool accepted = reply.error().code() == 0;
+      if (command.has_finish_recovery() && accepted) ++recovered;
+      if (command.has_place_piece() && accepted) ++placed;
+      if (command.has_finish_repair() && accepted) ++repaired;
       if (step % 200 == 0) c.expect_sound();
       ASSERT_FALSE(::testing::Test::HasFailure()) << step << ": " << command.ShortDebugString();
     }
@@ -260,7 +287,10 @@ TEST_F(Fuzz, RandomFieldsNeverBreakTheTables) {
   EXPECT_GE(done.size(), 10u);
   EXPECT_GT(done[pb::ClientRequest::kOpenChunk], 100);
   EXPECT_GT(done[pb::ClientRequest::kDropPieces], 5);
+  EXPECT_GT(done[pb::ClientRequest::kCloseChunk], 5);
   EXPECT_GT(recovered, 10);
+  EXPECT_GT(placed, 10);
+  EXPECT_GT(repaired, 10);
 }
 
 TEST_F(Fuzz, RandomBytesNeverBreakTheTables) {

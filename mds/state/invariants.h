@@ -4,9 +4,9 @@
 // Checked: every row parses and its key agrees with it; every name leads to an inode of its type;
 // link counts equal the names (directories: 2 + subdirectories); directories have one name, its
 // parent field is true and every directory hangs on the root; orphans are exactly the regular files
-// without a name; xattr sums; blocks; chunk map, open chunks, reverse index, piece counts and
-// removals
-// agree with the chunks both ways; leases agree with the inodes both ways and with the sessions;
+// without a name; xattr sums; blocks; chunk map, open chunks, degraded chunks, reverse index, piece
+// counts and removals agree with the chunks both ways; every chunk keeps enough pieces to be read,
+// and only missing ones miss regions; leases agree with the inodes both ways and with the sessions;
 // replies belong to sessions and are inside their window; counters are true and above every id in
 // use.
 #pragma once

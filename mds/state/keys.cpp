@@ -72,6 +72,7 @@ std::string chunk_at(ChunkPlace place) {
 std::string open_chunk(ChunkPlace place) {
   return with_u64_u64(Table::kOpenChunk, place.inode.raw(), place.index);
 }
+std::string degraded(ChunkId chunk) { return with_u64(Table::kDegraded, chunk.raw()); }
 std::string piece_on(PiecePlace place) { return with_piece(Table::kPieceOn, place); }
 std::string piece_count(NodeId cs) { return with_u32(Table::kPieceCount, cs.raw()); }
 std::string removal(PiecePlace place) { return with_piece(Table::kRemoval, place); }
@@ -103,8 +104,8 @@ std::optional<InodeName> decode_name(Table table, std::string_view key) {
   return InodeName{InodeId::from_raw(be_at(key, 1, 8)), key.substr(9)};
 }
 
-std::optional<ChunkId> decode_chunk(std::string_view key) {
-  const auto raw = one_u64(Table::kChunk, key);
+std::optional<ChunkId> decode_chunk(Table table, std::string_view key) {
+  const auto raw = one_u64(table, key);
   if (!raw) return std::nullopt;
   return ChunkId::from_raw(*raw);
 }
@@ -159,6 +160,14 @@ std::string encode_number(std::uint64_t number) {
 std::optional<std::uint64_t> decode_number(std::string_view value) {
   if (value.size() != 8) return std::nullopt;
   return be_at(value, 0, 8);
+}
+
+std::string encode_removal(std::uint64_t version) {
+  return version == 0 ? std::string() : encode_number(version);
+}
+
+std::optional<std::uint64_t> decode_removal(std::string_view value) {
+  return value.empty() ? 0 : decode_number(value);
 }
 
 }  // namespace cairn::mds::state::keys

@@ -27,9 +27,10 @@ enum class Table : char {
   kChunk = 'K',        // chunk -> Chunk
   kChunkAt = 'M',      // inode, index -> chunk
   kOpenChunk = 'W',    // inode, index -> chunk, while writer_epoch is set
+  kDegraded = 'B',     // chunk -> "", while a piece of it is missing
   kPieceOn = 'P',      // cs, chunk, piece -> "": the map places it there
   kPieceCount = 'T',   // cs -> how many rows of P it has
-  kRemoval = 'R',      // cs, chunk, piece -> "": to be removed from the disk
+  kRemoval = 'R',      // cs, chunk, piece -> up to which version to remove it; "": any
   kOrphan = 'O',       // inode -> "": regular file without a name
   kLease = 'L',        // session, inode -> "": exclusive lease
   kSession = 'S',      // session -> SessionRecord
@@ -71,6 +72,7 @@ std::string xattr(InodeId inode, std::string_view name);
 std::string chunk(ChunkId chunk);
 std::string chunk_at(ChunkPlace place);
 std::string open_chunk(ChunkPlace place);
+std::string degraded(ChunkId chunk);
 std::string piece_on(PiecePlace place);
 std::string piece_count(NodeId cs);
 std::string removal(PiecePlace place);
@@ -90,7 +92,7 @@ std::string of_session(Table table, SessionId session);  // L, Q
 
 std::optional<InodeId> decode_inode(Table table, std::string_view key);     // I, O
 std::optional<InodeName> decode_name(Table table, std::string_view key);    // D, X
-std::optional<ChunkId> decode_chunk(std::string_view key);                  // K
+std::optional<ChunkId> decode_chunk(Table table, std::string_view key);     // K, B
 std::optional<ChunkPlace> decode_place(Table table, std::string_view key);  // M, W
 std::optional<PiecePlace> decode_piece(Table table, std::string_view key);  // P, R
 std::optional<NodeId> decode_cs(Table table, std::string_view key);         // H, T
@@ -103,5 +105,8 @@ std::optional<std::string_view> decode_setting(std::string_view key);       // V
 // Values that are one number: 8 bytes, big-endian.
 std::string encode_number(std::uint64_t number);
 std::optional<std::uint64_t> decode_number(std::string_view value);
+// Of R: the version up to which the piece is meant, "" for 0: any.
+std::string encode_removal(std::uint64_t version);
+std::optional<std::uint64_t> decode_removal(std::string_view value);
 
 }  // namespace cairn::mds::state::keys

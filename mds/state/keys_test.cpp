@@ -38,6 +38,7 @@ TEST(Keys, HaveTheirGoldenBytes) {
   EXPECT_EQ(hex(chunk(kChunk)), "4b00000000000a0b0c");
   EXPECT_EQ(hex(chunk_at({kInode, 3})), "4d00000000000001020000000000000003");
   EXPECT_EQ(hex(open_chunk({kInode, 3})), "5700000000000001020000000000000003");
+  EXPECT_EQ(hex(degraded(kChunk)), "4200000000000a0b0c");
   EXPECT_EQ(hex(piece_on({kCs, kChunk, 5})), "500000040100000000000a0b0c05");
   EXPECT_EQ(hex(piece_count(kCs)), "5400000401");
   EXPECT_EQ(hex(removal({kCs, kChunk, 5})), "520000040100000000000a0b0c05");
@@ -49,6 +50,8 @@ TEST(Keys, HaveTheirGoldenBytes) {
   EXPECT_EQ(hex(event(10000)), "450000000000002710");
   EXPECT_EQ(hex(setting("a.b")), "56612e62");
   EXPECT_EQ(hex(encode_number(0x1122334455667788)), "1122334455667788");
+  EXPECT_EQ(hex(encode_removal(7)), "0000000000000007");
+  EXPECT_EQ(encode_removal(0), "");
 }
 
 TEST(Keys, DecodeWhatTheyEncode) {
@@ -59,7 +62,8 @@ TEST(Keys, DecodeWhatTheyEncode) {
   ASSERT_TRUE(name.has_value());
   EXPECT_EQ(name->inode, kInode);
   EXPECT_EQ(name->name, std::string_view("a\0\xff", 3));
-  EXPECT_EQ(decode_chunk(chunk(kChunk)), kChunk);
+  EXPECT_EQ(decode_chunk(Table::kChunk, chunk(kChunk)), kChunk);
+  EXPECT_EQ(decode_chunk(Table::kDegraded, degraded(kChunk)), kChunk);
   const auto place = decode_place(Table::kOpenChunk, open_chunk({kInode, UINT64_MAX}));
   ASSERT_TRUE(place.has_value());
   EXPECT_EQ(place->inode, kInode);
@@ -81,6 +85,8 @@ TEST(Keys, DecodeWhatTheyEncode) {
   EXPECT_EQ(decode_event(event(12)), 12u);
   EXPECT_EQ(decode_setting("Va.b"), "a.b");
   EXPECT_EQ(decode_number(encode_number(99)), 99u);
+  EXPECT_EQ(decode_removal(encode_removal(99)), 99u);
+  EXPECT_EQ(decode_removal(encode_removal(0)), 0u);
 }
 
 TEST(Keys, RefuseBytesOfAnotherTableOrLength) {
@@ -96,6 +102,8 @@ TEST(Keys, RefuseBytesOfAnotherTableOrLength) {
   EXPECT_FALSE(decode_setting("V").has_value());
   EXPECT_FALSE(decode_setting(event(1)).has_value());
   EXPECT_FALSE(decode_number("1234567").has_value());
+  EXPECT_FALSE(decode_removal("1234567").has_value());
+  EXPECT_FALSE(decode_chunk(Table::kChunk, degraded(kChunk)).has_value());
 }
 
 TEST(Keys, OrderAsTheirNumbersDo) {
@@ -128,7 +136,8 @@ TEST(LogRecord, CommandHasItsGoldenBytes) {
   placement.set_piece(1);
   placement.set_cs_id(1026);
   EXPECT_EQ(hex(command.SerializeAsString()),
-            "080a5a230a1a080110021802ba01110801120166180120a4032a0308e807400112050801108208");
+            "080a5a230a1a080110021802ba01110801120166180120a4032a0308e807400112"
+            "050801108208");
 }
 
 TEST(LogRecord, SetConfigHasItsGoldenBytes) {
@@ -138,6 +147,44 @@ TEST(LogRecord, SetConfigHasItsGoldenBytes) {
   setting.set_name("a.b");
   setting.set_value("3");
   EXPECT_EQ(hex(command.SerializeAsString()), "080ac2010a0a080a03612e62120133");
+}
+
+TEST(LogRecord, RepairCommandsHaveTheirGoldenBytes) {
+  pb::Command place;
+  place.mutable_place_piece()->set_chunk(9);
+  place.mutable_place_piece()->set_version(2);
+  place.mutable_place_piece()->set_piece(3);
+  place.mutable_place_piece()->set_cs_id(1025);
+  EXPECT_EQ(hex(place.SerializeAsString()),
+            "ca010908091002180320"
+            "8108");
+  pb::Command finish;
+  finish.mutable_finish_repair()->set_chunk(9);
+  finish.mutable_finish_repair()->set_version(2);
+  finish.mutable_finish_repair()->set_piece(3);
+  finish.mutable_finish_repair()->set_cs_id(1025);
+  finish.mutable_finish_repair()->set_next_seq(5);
+  EXPECT_EQ(hex(finish.SerializeAsString()), "d2010b0809100218032081082805");
+  pb::Command recovered;
+  recovered.mutable_finish_recovery()->set_chunk(9);
+  recovered.mutable_finish_recovery()->set_version(2);
+  recovered.mutable_finish_recovery()->set_unreachable(1);
+  recovered.mutable_finish_recovery()->set_regions(0x8000000000000001);
+  EXPECT_EQ(hex(recovered.SerializeAsString()),
+            "b2010f0809100218012101000000000000"
+            "80");
+}
+
+TEST(LogRecord, ChunkHasItsGoldenBytes) {
+  pb::Chunk chunk;
+  chunk.set_id(9);
+  chunk.set_version(2);
+  chunk.set_seq_floor(7);
+  pb::Piece& piece = *chunk.add_pieces();
+  piece.set_cs_id(1025);
+  piece.set_state(pb::PIECE_MISSING);
+  piece.set_missed(0x8000000000000001);
+  EXPECT_EQ(hex(chunk.SerializeAsString()), "08092002420e10810818022901000000000000805007");
 }
 
 TEST(LogRecord, InodeHasItsGoldenBytes) {

@@ -42,6 +42,10 @@ Status execute(Tables& tables, const pb::Command& command, std::int64_t time_ns,
       return ops::begin_recovery(tables, command.begin_recovery(), reply);
     case pb::Command::kFinishRecovery:
       return ops::finish_recovery(tables, command.finish_recovery(), reply);
+    case pb::Command::kPlacePiece:
+      return ops::place_piece(tables, command.place_piece(), reply);
+    case pb::Command::kFinishRepair:
+      return ops::finish_repair(tables, command.finish_repair(), reply);
     case pb::Command::kSetConfig:
       return ops::set_config(tables, command.set_config());
     case pb::Command::kDigestMark:

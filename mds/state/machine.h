@@ -4,8 +4,8 @@
 // command changes and answers. No clock, no randomness, no memory of its own: replicas that applied
 // the same slots have equal tables. The time of a command counts as that of the newest one before
 // it when it is earlier: masters' clocks differ. Bad commands change nothing but the stored reply.
-// Tables and
-// keys: mds/state/keys.h, docs/formats/mds-tables.md. Rules: docs/protocols/namespace.md.
+// Tables and keys: mds/state/keys.h, docs/formats/mds-tables.md. Rules:
+// docs/protocols/namespace.md.
 //
 // A client's mutation answers CommandReply.client (its `error` says that it was refused; stored and
 // repeated) or, with nothing stored, CommandReply.error: kSessionGone, kProtocol, kOverloaded.
@@ -15,18 +15,24 @@
 // Leases and recovery, as the master has to drive them:
 // - ReleaseLease always ends the lease. With `unsettled` its chunks stay open (open_chunks()).
 // - GrantLease answers kBusy while another session holds the inode or any of its chunks is open. To
-// the
-//   session that holds it already it answers the present epoch.
+//   the session that holds it already it answers the present epoch.
 // - BeginRecovery answers the chunk at its new version and, in lease_epoch, a new epoch for the
-// Seal;
-//   the inode's lease epoch becomes that, so the lost writer is stale here too. Repeat it at will.
+//   Seal; the inode's lease epoch becomes that, so the lost writer is stale here too. Repeat it at
+//   will.
 // - FinishRecovery settles the chunk. What lies past the committed size is the next writer's to
-// trim
-//   (trim_pending); chunks wholly past it are removed when the lost writer's lease ends (unsettled
-//   release or EndSession), or by FinishRecovery when it has ended before. A repeat after success
-//   answers the chunk, or kNotFound / kStaleVersion when it has moved on: look at open_chunks()
-//   again.
+//   trim (trim_pending); chunks wholly past it are removed when the lost writer's lease ends
+//   (unsettled release or EndSession), or by FinishRecovery when it has ended before. A repeat
+//   after success answers the chunk, or kNotFound / kStaleVersion when it has moved on: look at
+//   open_chunks() again. Refused (kTooFewPieces) when fewer pieces than the data ones would stay.
 // - EndSession answers kBusy while an inode the session holds has open chunks.
+//
+// Repair of missing pieces, as the master has to drive it (data-path.md, "Repair"):
+// - PlacePiece is refused with kStaleVersion (another version), kRefusedForSafety (the piece is not
+//   missing, the CS has a piece of the chunk, or shall still remove one) and kNotFound (chunk or
+//   CS).
+// - FinishRepair is refused with kStaleVersion, kBusy (the chunk is open), kRefusedForSafety (the
+//   piece is not missing, or not at that CS) and kNotFound. Its version stands for all that was
+//   copied: OpenChunk of a settled chunk with missing pieces makes a new one.
 #pragma once
 
 #include <cstdint>
@@ -100,7 +106,10 @@ Result<std::vector<pb::SessionRecord>> sessions(const kv::Reader& reader);
 Result<std::vector<InodeId>> exclusive_leases(const kv::Reader& reader, SessionId session);
 // Unlinked inodes that wait to be purged, at most `limit`, after `after`.
 Result<std::vector<InodeId>> orphans(const kv::Reader& reader, InodeId after, std::size_t limit);
-// Pieces to be removed at a CS, at most `limit`.
+// Chunks with missing pieces, at most `limit`, after `after`, by id: what repair has to do.
+Result<std::vector<pb::Chunk>> degraded_chunks(const kv::Reader& reader, ChunkId after,
+                                               std::size_t limit);
+// Pieces to be removed at a CS, at most `limit`, each with the version up to which it is meant.
 Result<std::vector<pb::PieceRef>> removals(const kv::Reader& reader, NodeId cs, std::size_t limit);
 // How many pieces the map places on a CS.
 Result<std::uint64_t> pieces_on(const kv::Reader& reader, NodeId cs);

@@ -11,6 +11,18 @@ namespace {
 // Chunks of one answer: they must fit one frame's meta, 21 pieces with addresses each.
 constexpr std::size_t kChunksPerReplyMax = 1024;
 
+// Chunks that other rows point at: they must be there.
+Result<std::vector<pb::Chunk>> load_all(const kv::Reader& reader, const std::vector<ChunkId>& ids) {
+  std::vector<pb::Chunk> chunks;
+  chunks.reserve(ids.size());
+  for (const ChunkId id : ids) {
+    TRY(std::optional<pb::Chunk> chunk, rows::find<pb::Chunk>(reader, keys::chunk(id)));
+    if (!chunk) return rows::corrupt(static_cast<char>(keys::Table::kChunk));
+    chunks.push_back(std::move(*chunk));
+  }
+  return chunks;
+}
+
 // The chunks that rows of M or W point at.
 Result<std::vector<pb::Chunk>> chunks_of(const kv::Reader& reader, const std::string& prefix,
                                          const std::string& from, std::size_t limit) {
@@ -25,14 +37,7 @@ Result<std::vector<pb::Chunk>> chunks_of(const kv::Reader& reader, const std::st
     return true;
   }));
   if (bad) return rows::corrupt(prefix[0]);
-  std::vector<pb::Chunk> chunks;
-  chunks.reserve(ids.size());
-  for (const ChunkId id : ids) {
-    TRY(std::optional<pb::Chunk> chunk, rows::find<pb::Chunk>(reader, keys::chunk(id)));
-    if (!chunk) return rows::corrupt(static_cast<char>(keys::Table::kChunk));
-    chunks.push_back(std::move(*chunk));
-  }
-  return chunks;
+  return load_all(reader, ids);
 }
 
 }  // namespace
@@ -100,18 +105,39 @@ Status each_chunk_after(const kv::Reader& reader, ChunkId after,
       [&](std::string_view, const pb::Chunk& chunk) { return visit(chunk); });
 }
 
+Result<std::vector<pb::Chunk>> degraded_chunks(const kv::Reader& reader, ChunkId after,
+                                               std::size_t limit) {
+  std::vector<pb::Chunk> found;
+  if (limit == 0 || after.raw() == UINT64_MAX) return found;
+  std::vector<ChunkId> ids;
+  bool bad = false;
+  const std::string prefix = keys::all_of(keys::Table::kDegraded);
+  const std::string from = keys::degraded(ChunkId::from_raw(after.raw() + 1));
+  TRY_VOID(rows::scan(reader, prefix, from, [&](std::string_view key, std::string_view) {
+    const auto id = keys::decode_chunk(keys::Table::kDegraded, key);
+    bad = !id.has_value();
+    if (bad) return false;
+    ids.push_back(*id);
+    return ids.size() < limit;
+  }));
+  if (bad) return rows::corrupt(prefix[0]);
+  return load_all(reader, ids);
+}
+
 Result<std::vector<pb::PieceRef>> removals(const kv::Reader& reader, NodeId cs, std::size_t limit) {
   std::vector<pb::PieceRef> found;
   if (limit == 0) return found;
   bool bad = false;
   const std::string prefix = keys::of_cs(keys::Table::kRemoval, cs);
-  TRY_VOID(rows::scan(reader, prefix, {}, [&](std::string_view key, std::string_view) {
+  TRY_VOID(rows::scan(reader, prefix, {}, [&](std::string_view key, std::string_view up_to) {
     const auto place = keys::decode_piece(keys::Table::kRemoval, key);
-    bad = !place.has_value();
+    const auto version = keys::decode_removal(up_to);
+    bad = !place.has_value() || !version.has_value();
     if (bad) return false;
     pb::PieceRef& piece = found.emplace_back();
     piece.set_chunk(place->chunk.raw());
     piece.set_piece(place->piece);
+    piece.set_version(*version);
     return found.size() < limit;
   }));
   if (bad) return rows::corrupt(prefix[0]);

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ LETTER_SECONDS = 30
 HEAL_SECONDS = 60
 ANSWER_SECONDS = 5  # an administrator's patience
 HANG_LIMIT = 3
+FOUND_SECONDS = 10
 BLOCK = 4096
 
 
@@ -305,6 +307,9 @@ def H_when_a_write_fails(flags: Flags) -> None:
     stored.content = b"x" * BLOCK + stored.content[BLOCK:]
     text = flags.wait_letters(cs, there="H")
     check("Flag H:" in text and "Input/output error" in text, "stat does not say what H means")
+    check(f"CS {cs.id} at {cs.repository}: " in text, "stat does not say where it is")
+    told = f"CS#{cs.id} has reported hard error on {cs.repository} (H)"
+    wait_until(lambda: told in flags.demo.cairn("get-event").stdout, LETTER_SECONDS, "the event")
     check_equal(cs.state()["serving"], False, "it serves")
     stored.check()
     flags.others_work()
@@ -376,8 +381,44 @@ def T_when_the_drive_hangs(flags: Flags) -> None:
     flags.wait_well(cs)
 
 
+# ---- somewhere else ----
+
+def an_only_copy_at_another_port(flags: Flags) -> None:
+    """Its port was taken while it was away: a file that is open is written and read there."""
+    place = flags.demo.mount(0) / "elsewhere"
+    place.mkdir()
+    flags.demo.cairn("set-attr", place, "replicas=1")
+    path = place / "file"
+    write_durably(path, flags.random.randbytes(1_000_000))
+    stored = Stored(flags, path, path.read_bytes())
+    cs, _ = stored.piece("replica")
+    before = cs.stat()["address"]
+    host, port = before.rsplit(":", 1)
+    with path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), b"1" * BLOCK, 0)
+        os.fsync(file.fileno())
+        cs.stop()
+        with socket.socket() as taken:
+            # Somebody who takes connections and says nothing.
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind((host, int(port)))
+            taken.listen()
+            cs.serve()
+            flags.wait_well(cs)
+            check(cs.stat()["address"] != before, "it is where it was")
+            # Not here: it waits for ever if it is not found.
+            writer = threading.Thread(target=overwrite_durably, args=(path, 0, b"2" * BLOCK),
+                                      daemon=True)
+            writer.start()
+            writer.join(FOUND_SECONDS)
+            check(not writer.is_alive(), "it is not found")
+    stored.content = b"2" * BLOCK + stored.content[BLOCK:]
+    check_equal(path.read_bytes() == stored.content, True, "what the same mount reads")
+    stored.check()
+
+
 SCENARIOS = [healthy, c_while_there_is_something_to_commit, neither_checksums_nor_journal,
              h_when_a_read_meets_a_rotten_block, h_when_the_scrub_finds_rot,
              rot_of_too_many_pieces_is_an_error, H_when_a_write_fails,
              h_and_H_when_a_sector_cannot_be_read, a_drive_that_cannot_be_read,
-             T_when_the_drive_hangs]
+             T_when_the_drive_hangs, an_only_copy_at_another_port]

@@ -21,6 +21,7 @@ from overwriters import Load
 WRITERS = 4
 WARM_UP = 40      # operations before something is done to the journal
 KILL_ROUNDS = 16
+MOUNTED_SECONDS = 15  # a journal that appears is found within
 JOURNAL_FILES = {"cairn-journal", "cairn-journal.owner"}
 
 
@@ -234,9 +235,13 @@ class Story:
         check_equal(state(self.repo)["serving"], False, "it serves")
         refused = self.configure("-d", good=False)
         check(refused.returncode != 0, "the lost journal could be destroyed as if it were empty")
+        # As when its SSD is mounted at last: it serves by itself.
         (self.ssd / "away").rename(self.ssd / "gone")
-        self.restart()
+        self.demo.wait_cs("active", 2, MOUNTED_SECONDS)
+        wait_until(lambda: "S" not in self.flags(), 10, "no flag S of a CS that serves")
         self.expect_journal(True, self.ssd / "gone", 64)
+        self.demo.remount()
+        self.everything_is_still_there()
 
     def fails(self) -> None:
         load = self.load()

@@ -2,8 +2,6 @@
 
 #include <cstdlib>
 
-#include "chunkserver/chunk_server.h"
-
 namespace cairn::sim {
 
 namespace {
@@ -14,17 +12,25 @@ constexpr Duration kMdsAttempt = 800ms;
 // Prints to stderr with CAIRN_SIM_LOG=1: the first thing one wants of a failing seed.
 class SimLog final : public observe::Log {
  public:
-  SimLog(SimWorld& world) : world_(world), on_(std::getenv("CAIRN_SIM_LOG") != nullptr) {}
+  using Listener = std::function<void(const std::string& line)>;
+  SimLog(SimWorld& world, std::string who, Listener listener)
+      : world_(world),
+        who_(std::move(who)),
+        listener_(std::move(listener)),
+        on_(std::getenv("CAIRN_SIM_LOG") != nullptr) {}
   void write(observe::Severity, const std::string& line) override {
-    if (on_)
-      std::fprintf(stderr, "%.6f %s\n", static_cast<double>(world_.now().nanos()) / 1e9,
-                   line.c_str());
+    if (listener_) listener_(line);
+    if (!on_) return;
+    std::fprintf(stderr, "%.6f %s%s\n", static_cast<double>(world_.now().nanos()) / 1e9,
+                 who_.c_str(), line.c_str());
   }
   bool enabled(observe::Severity) const override { return on_; }
 
  private:
   SimWorld& world_;
-  bool on_;
+  const std::string who_;
+  const Listener listener_;
+  const bool on_;
 };
 
 }  // namespace
@@ -42,14 +48,16 @@ struct SimCluster::CsLife {
 
 // What survives the process: the drive, the checkpointed index, the identity.
 struct SimCluster::CsNode {
-  explicit CsNode(unsigned i, ByteCount disk_bytes)
-      : host("cs" + std::to_string(i)),
+  CsNode(SimWorld& world, unsigned i, ByteCount disk_bytes)
+      : host(cs_host(i)),
+        log(std::make_unique<SimLog>(world, host + ": ", nullptr)),
         address{.host = "10.0.1." + std::to_string(i + 1), .port = 2600},
         disk(chunkserver::io::SimDiskOptions{.size_limit = disk_bytes,
                                              .read_latency = 80us,
                                              .write_latency = 60us,
                                              .flush_latency = 120us}) {}
   std::string host;
+  std::unique_ptr<observe::Log> log;
   net::Address address;
   std::uint32_t id = 0;
   chunkserver::io::SimDisk disk;
@@ -60,6 +68,7 @@ struct SimCluster::CsNode {
 struct SimCluster::ClientLife {
   ClientLife(SimFabric& fabric, SimRuntime& rt, std::string host)
       : runtime(rt), network(fabric, rt, std::move(host)), tasks(rt) {}
+  std::unique_ptr<observe::Log> log;
   SimRuntime& runtime;
   SimNetwork network;
   runtime::TaskGroup tasks;
@@ -73,8 +82,6 @@ Task<void> mark_done(Task<void> task, bool* done) {
   *done = true;
 }
 
-std::string client_host(unsigned index) { return "client" + std::to_string(index); }
-
 }  // namespace
 
 SimCluster::SimCluster(SimWorld& world, Options options)
@@ -84,9 +91,9 @@ SimCluster::SimCluster(SimWorld& world, Options options)
       control_(fabric_),
       peer_net_(world, fabric_),
       admin_runtime_(world.make_runtime()),
-      log_(std::make_unique<SimLog>(world)) {
+      log_(std::make_unique<SimLog>(world, "", nullptr)) {
   for (unsigned i = 0; i < options_.chunk_servers; ++i) {
-    chunk_servers_.push_back(std::make_unique<CsNode>(i, options_.disk_bytes));
+    chunk_servers_.push_back(std::make_unique<CsNode>(world_, i, options_.disk_bytes));
   }
 }
 
@@ -115,9 +122,10 @@ void SimCluster::start_cs(unsigned index) {
   };
   options.store.journal_bytes = 1_MiB;
   options.store.grow_bytes = 16_MiB;
+  options.store.sabotage = options_.store_sabotage;
   life->server = std::make_unique<chunkserver::ChunkServer>(runtime, life->network, *life->mds,
                                                             node.disk.attach(runtime), node.index,
-                                                            *log_, std::move(options));
+                                                            *node.log, std::move(options));
   struct Starter {
     static Task<void> run(std::shared_ptr<CsLife> mine) {
       const Status started = co_await mine->server->start();
@@ -148,6 +156,21 @@ void SimCluster::kill_cs(unsigned index, bool power) {
 
 bool SimCluster::cs_runs(unsigned index) const { return chunk_servers_[index]->life != nullptr; }
 
+void SimCluster::pause_cs(unsigned index) { chunk_servers_[index]->life->runtime.pause(); }
+void SimCluster::resume_cs(unsigned index) { chunk_servers_[index]->life->runtime.resume(); }
+bool SimCluster::cs_paused(unsigned index) const {
+  return cs_runs(index) && chunk_servers_[index]->life->runtime.paused();
+}
+
+std::uint32_t SimCluster::cs_id(unsigned index) const { return chunk_servers_[index]->id; }
+chunkserver::io::SimDisk& SimCluster::cs_disk(unsigned index) {
+  return chunk_servers_[index]->disk;
+}
+chunkserver::store::PieceStore* SimCluster::cs_store(unsigned index) {
+  const CsNode& node = *chunk_servers_[index];
+  return node.life == nullptr ? nullptr : node.life->server->open_store();
+}
+
 client::FileSystem& SimCluster::start_client(unsigned index) {
   if (clients_.size() <= index) clients_.resize(index + 1);
   CHECK(clients_[index] == nullptr);
@@ -167,7 +190,14 @@ client::FileSystem& SimCluster::start_client(unsigned index) {
   options.dirty_bytes_per_file = 8_MiB;
   // One mount per simulated host: whatever else the master knows of this host is dead.
   options.process_alive = [](const std::string&) { return false; };
-  life->file_system = client::FileSystem::make(runtime, life->network, *log_, std::move(options));
+  options.sabotage = options_.client_sabotage;
+  SimLog::Listener listener;
+  if (options_.on_client_log) {
+    listener = [this, index](const std::string& line) { options_.on_client_log(index, line); };
+  }
+  life->log = std::make_unique<SimLog>(world_, client_host(index) + ": ", std::move(listener));
+  life->file_system =
+      client::FileSystem::make(runtime, life->network, *life->log, std::move(options));
   clients_[index] = life;
   return *life->file_system;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "chunkserver/chunk_server.h"
 #include "chunkserver/io/sim_disk.h"
 #include "client/core/file_system.h"
 #include "common/kv/mem_kv.h"
@@ -25,6 +26,8 @@ class SimCluster {
     std::uint32_t parity = 2;
     std::uint32_t min = 5;
     ByteCount disk_bytes = 512_MiB;
+    std::uint32_t cell_bytes = 0;  // of new files; 0: the default
+    std::uint64_t piece_bytes = 0;
     // Longer than any outage lasts, as the 60 s of real clusters: a recall that takes longer loses
     // what was not synced.
     Duration lease = 30s;
@@ -36,6 +39,12 @@ class SimCluster {
     std::int64_t drift_ppm_max = 30'000;
     // A planted bug: the drives of the MDS logs answer before they have written.
     bool lying_logs = false;
+    // More of them.
+    chunkserver::store::Sabotage store_sabotage;
+    client::Sabotage client_sabotage;
+    mds::master::Sabotage master_sabotage;
+    // Every line that a client logs.
+    std::function<void(unsigned client, const std::string& line)> on_client_log;
   };
   SimCluster(SimWorld& world, Options options);
   ~SimCluster();
@@ -68,6 +77,16 @@ class SimCluster {
   // well.
   void kill_cs(unsigned index, bool power);
   bool cs_runs(unsigned index) const;
+  // SIGSTOP and SIGCONT.
+  void pause_cs(unsigned index);
+  void resume_cs(unsigned index);
+  bool cs_paused(unsigned index) const;
+  std::uint32_t cs_id(unsigned index) const;
+  chunkserver::io::SimDisk& cs_disk(unsigned index);
+  // nullptr: it does not run, or its store is not open.
+  chunkserver::store::PieceStore* cs_store(unsigned index);
+  static std::string cs_host(unsigned index) { return "cs" + std::to_string(index); }
+  static std::string client_host(unsigned index) { return "client" + std::to_string(index); }
 
   // A new mount (client `index`); its FileSystem is started by the caller.
   client::FileSystem& start_client(unsigned index);

@@ -22,7 +22,10 @@ SimMds& SimCluster::new_mds(NodeId id, bool founder, std::map<NodeId, net::Addre
       .tables = options_.mds_tables,
       .drift_ppm =
           static_cast<std::int64_t>(world_.prng().below(2 * most + 1)) - options_.drift_ppm_max,
-      .lying_log = options_.lying_logs};
+      .lying_log = options_.lying_logs,
+      .cell_bytes = options_.cell_bytes,
+      .piece_bytes = options_.piece_bytes,
+      .sabotage = options_.master_sabotage};
   mds_.push_back(std::make_unique<SimMds>(
       SimMds::Surroundings{.world = world_,
                            .fabric = fabric_,

@@ -9,10 +9,10 @@ constexpr Duration kLook = 5ms;
 constexpr std::uint64_t kLooksPerContents = 100;
 }  // namespace
 
-Nemesis::Nemesis(SimWorld& world, SimCluster& cluster, unsigned clients)
+Nemesis::Nemesis(SimWorld& world, SimCluster& cluster, Options options)
     : world_(world),
       cluster_(cluster),
-      clients_(clients),
+      options_(options),
       runtime_(world.make_runtime()),
       checker_(cluster),
       tasks_(cluster.admin_runtime()) {}
@@ -64,7 +64,7 @@ Duration Nemesis::draw(std::uint64_t low_ms, std::uint64_t high_ms) {
 }
 
 void Nemesis::plan_next() {
-  runtime_.schedule(runtime_.now() + draw(20, 1500), [this] {
+  runtime_.schedule(runtime_.now() + draw(20, options_.pause_ms_max), [this] {
     if (!running_) return;
     strike();
     plan_next();
@@ -83,6 +83,7 @@ void Nemesis::look() {
 }
 
 void Nemesis::strike() {
+  if (options_.mds_only) return strike_mds();
   const std::uint64_t kind = world_.prng().below(10);
   if (kind < 4) {
     strike_cs();
@@ -107,7 +108,7 @@ void Nemesis::strike_link() {
   const std::string cs =
       "cs" + std::to_string(world_.prng().below(cluster_.options().chunk_servers));
   const std::string mds = cluster_.mds(world_.prng().below(cluster_.mds_count())).host();
-  const std::string client = "client" + std::to_string(world_.prng().below(clients_));
+  const std::string client = "client" + std::to_string(world_.prng().below(options_.clients));
   switch (world_.prng().below(3)) {
     case 0:
       return cut_for(client, cs, true, draw(1, 2500));

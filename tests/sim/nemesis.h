@@ -17,10 +17,15 @@ namespace cairn::sim {
 
 class Nemesis {
  public:
-  // `clients`: how many mounts there are.
-  Nemesis(SimWorld& world, SimCluster& cluster, unsigned clients);
+  struct Options {
+    unsigned clients = 2;   // mounts there are
+    bool mds_only = false;  // somebody else sees to chunk servers and links
+    std::uint64_t pause_ms_max = 1500;
+  };
+  Nemesis(SimWorld& world, SimCluster& cluster, Options options);
 
   void start();
+  void set_pause(std::uint64_t ms_max) { options_.pause_ms_max = ms_max; }
   // No new faults; everything that is broken is mended.
   void stop();
   Coverage coverage() const;
@@ -51,7 +56,7 @@ class Nemesis {
 
   SimWorld& world_;
   SimCluster& cluster_;
-  const unsigned clients_;
+  Options options_;
   SimRuntime& runtime_;
   GroupChecker checker_;
   runtime::TaskGroup tasks_;

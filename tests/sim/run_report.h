@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/base/time.h"
+#include "tests/sim/coverage_data.h"
 
 namespace cairn::sim {
 
@@ -16,6 +17,7 @@ struct Coverage {
   std::uint64_t replacements = 0;  // an MDS was taken out, another one added
   std::uint64_t masters = 0;       // another MDS served than before
   std::uint64_t client_kills = 0;
+  DataCoverage data;
 
   void add(const Coverage& other) {
     faults += other.faults;
@@ -24,6 +26,7 @@ struct Coverage {
     replacements += other.replacements;
     masters += other.masters;
     client_kills += other.client_kills;
+    data.add(other.data);
   }
 };
 
@@ -40,7 +43,15 @@ struct RunReport {
 // What a run breaks on purpose, to see that the checkers notice.
 enum class PlantedBug : std::uint8_t {
   kNone,
-  kLyingLog,  // the drives of the MDS logs answer before the write is durable
+  kLyingLog,           // the drives of the MDS logs answer before the write is durable
+  kSkipFence,          // chunk servers take what is of old versions and epochs
+  kResolveByMajority,  // a recovery asks how many pieces have an op
+  kDecideEarly,        // a writer does not wait for the last piece
+  kFoldTwice,          // a delta is applied twice
+  kSkipRegions,        // a writer decides before the missing pieces' regions are noted
+  kForgetRegions,      // a recovery does not note what undecided ops touched
+  kBlindRepair,        // a repair does not copy what its piece had undecided
+  kHoldAtOnce,         // a writer closes a chunk while ops are under way
 };
 
 }  // namespace cairn::sim

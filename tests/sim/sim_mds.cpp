@@ -39,6 +39,9 @@ mds::server::MdsServer::Options SimMds::options() {
   options.settings.cluster_id = kSimClusterId;
   options.settings.credentials = sim_credentials();
   options.settings.lease = tuning_.lease;
+  options.settings.cell_bytes = tuning_.cell_bytes;
+  options.settings.piece_bytes = tuning_.piece_bytes;
+  options.settings.sabotage = tuning_.sabotage;
   options.identity = {.mds_id = identity_.id,
                       .host = host(),
                       .address = address,

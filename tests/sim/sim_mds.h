@@ -40,6 +40,9 @@ class SimMds {
     mds::replication::Applier::Options tables;
     std::int64_t drift_ppm = 0;
     bool lying_log = false;
+    std::uint32_t cell_bytes = 0;  // of new files; 0: the default
+    std::uint64_t piece_bytes = 0;
+    mds::master::Sabotage sabotage;
   };
   // The process says that it must end; it is killed by the one who hears this.
   using OnEnd = std::function<void(const Error& error)>;

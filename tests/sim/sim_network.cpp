@@ -66,6 +66,7 @@ class SimStream final : public net::Stream {
   Task<Status> write_all(std::vector<Bytes> parts) override {
     const std::shared_ptr<SimFabric::Link> link = link_;
     SimFabric::Pipe& pipe = *link->pipes[side_];
+    if (fabric_.tap_) fabric_.tap_(parts);
     for (const Bytes part : parts) {
       while (!closed_ && !pipe.reset && pipe.wire_bytes + pipe.arrived.size() > kPipeBytesMax) {
         CHECK(!pipe.write_waiter.has_value());
@@ -141,6 +142,21 @@ void SimFabric::set_delay(Duration low, Duration high) {
   delay_low_ = low;
   delay_high_ = high;
 }
+void SimFabric::slow_down(const std::string& host, Duration extra) {
+  if (extra == Duration()) {
+    slow_.erase(host);
+  } else {
+    slow_[host] = extra;
+  }
+}
+Duration SimFabric::extra_delay(const Link& link) const {
+  Duration extra{};
+  for (const std::string& host : link.hosts) {
+    const auto it = slow_.find(host);
+    if (it != slow_.end()) extra += it->second;
+  }
+  return extra;
+}
 Duration SimFabric::draw_delay() {
   const auto low = static_cast<std::uint64_t>(delay_low_.count());
   const auto high = static_cast<std::uint64_t>(delay_high_.count());
@@ -172,7 +188,8 @@ void SimFabric::deliver(std::shared_ptr<Link> link, int direction) {
   if (!passes(link->hosts[direction], link->hosts[1 - direction])) return;
   if (pipe.wire.empty() && !pipe.ended) return;
   pipe.delivery_planned = true;
-  pipe.reader->schedule(pipe.reader->now() + draw_delay(), [this, link, direction] {
+  const Duration delay = draw_delay() + extra_delay(*link);
+  pipe.reader->schedule(pipe.reader->now() + delay, [this, link, direction] {
     Pipe& arriving = *link->pipes[direction];
     arriving.delivery_planned = false;
     if (!passes(link->hosts[direction], link->hosts[1 - direction])) return;

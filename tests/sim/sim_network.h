@@ -9,6 +9,7 @@
 // Limits: 4 MiB in flight per direction; a writer waits beyond that.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -36,6 +37,12 @@ class SimFabric {
   // Delay of one delivery: uniform in [low, high].
   void set_delay(Duration low, Duration high);
   Duration draw_delay();
+  // Everything from and to that host takes so much longer; zero: as usual.
+  void slow_down(const std::string& host, Duration extra);
+  void slow_none() { slow_.clear(); }
+  // Sees all that is sent; null: nobody does.
+  using Tap = std::function<void(const std::vector<Bytes>& parts)>;
+  void set_tap(Tap tap) { tap_ = std::move(tap); }
   bool passes(const std::string& from, const std::string& to) const {
     return !cuts_.contains({from, to});
   }
@@ -53,12 +60,15 @@ class SimFabric {
   };
 
   void deliver(std::shared_ptr<Link> link, int direction);
+  Duration extra_delay(const Link& link) const;
 
   SimWorld& world_;
   Duration delay_low_ = 20us;
   Duration delay_high_ = 200us;
   std::map<net::Address, Endpoint> listeners_;
   std::set<std::pair<std::string, std::string>> cuts_;  // from, to
+  std::map<std::string, Duration> slow_;
+  Tap tap_;
   std::vector<std::weak_ptr<Link>> links_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "tests/sim/names_player.h"
 #include "tests/sim/nemesis.h"
+#include "tests/sim/planted_bugs.h"
 
 namespace cairn::sim {
 
@@ -42,7 +43,7 @@ class Workload {
   Workload(std::uint64_t seed, PlantedBug bug)
       : world_(seed),
         cluster_(world_, draw_options(world_.prng(), bug)),
-        nemesis_(world_, cluster_, kClients) {
+        nemesis_(world_, cluster_, {.clients = kClients}) {
     for (unsigned i = 0; i < kClients * kPlayersPerClient; ++i) {
       players_.push_back(std::make_unique<NamesPlayer>(i, world_.prng().next(), common_));
     }
@@ -76,7 +77,7 @@ class Workload {
     options.mds = kGroups[prng.below(std::size(kGroups))];
     options.mds_tables.keep_slots = prng.between(20, 500);
     options.mds_tables.flush_every_bytes = prng.between(4_KiB, 64_KiB);
-    options.lying_logs = bug == PlantedBug::kLyingLog;
+    plant(bug, options);
     return options;
   }
 

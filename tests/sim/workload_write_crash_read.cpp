@@ -2,6 +2,7 @@
 
 #include "tests/sim/file_model.h"
 #include "tests/sim/nemesis.h"
+#include "tests/sim/planted_bugs.h"
 
 namespace cairn::sim {
 
@@ -77,7 +78,7 @@ class Workload {
   Workload(std::uint64_t seed, PlantedBug bug)
       : world_(seed),
         cluster_(world_, draw_options(world_.prng(), bug)),
-        nemesis_(world_, cluster_, kClients) {}
+        nemesis_(world_, cluster_, {.clients = kClients}) {}
 
   RunReport run() {
     if (!cluster_.bring_up()) return finish("the cluster did not come up");
@@ -110,7 +111,7 @@ class Workload {
     options.mds = kGroups[prng.below(std::size(kGroups))];
     options.mds_tables.keep_slots = prng.between(5, 200);
     options.mds_tables.flush_every_bytes = prng.between(1_KiB, 32_KiB);
-    options.lying_logs = bug == PlantedBug::kLyingLog;
+    plant(bug, options);
     return options;
   }
 

@@ -29,7 +29,10 @@ FakeCluster::FakeCluster(Shape made, std::uint64_t seed, unsigned spare, unsigne
 
 FakeCluster::~FakeCluster() {
   master->close_all();
-  for (const auto& one : cs) one->close();
+  for (const auto& one : cs) {
+    one->thaw();
+    one->close();
+  }
   world.run_for(20s);
 }
 
@@ -41,6 +44,7 @@ std::unique_ptr<FileSystem> FakeCluster::mount(std::function<void(Options&)> cha
   options.process = "process " + std::to_string(++mounts_);
   options.cache_bytes = 8_MiB;
   options.dirty_bytes_per_file = 4_MiB;
+  options.restart_grace = Duration();
   if (change) change(options);
   std::unique_ptr<FileSystem> made = FileSystem::make(runtime, network, *log, std::move(options));
   const Status started = run(made->start());

@@ -77,22 +77,33 @@ class FakeCs final : public FakeServer {
   std::map<std::pair<std::uint64_t, std::uint32_t>, Piece> pieces;
   bool dead = false;  // answers nothing, refuses connections
   bool full = false;
-  Duration delay{};             // before each answer
+  bool knows_ping = true;
+  Duration delay{};             // before each answer, but not of pings
   std::uint64_t rot_reads = 0;  // so many answers carry a flipped bit
   std::uint64_t reads = 0;
+  std::uint64_t read_blocks = 0;  // sent in their answers; holes are not
   std::uint64_t prepares = 0;
+  std::uint64_t written_blocks = 0;  // in their bodies
+  std::uint64_t delta_blocks = 0;
   std::uint64_t unaligned = 0;  // of them
   std::uint64_t repeated = 0;
   std::uint64_t settles = 0;
+  std::uint64_t pings = 0;
+  std::vector<pb::Check> checks;
   void kill();
   void revive();
+  // As SIGSTOP does: connections stay, nothing is answered.
+  void freeze();
+  void thaw();
   void revive_at(net::Address at);
 
  private:
   Task<Result<net::Payload>> serve(std::uint64_t connection, std::uint16_t op,
                                    net::Payload request) override;
+  Task<void> while_frozen();
   Status prepare(const pb::Prepare& ask, const net::Payload& request);
   Result<net::Payload> read(const pb::Read& ask);
+  bool frozen_ = false;
 };
 
 class FakeMaster;
@@ -159,9 +170,22 @@ class FakeMaster final : public FakeServer {
   std::uint64_t lose_answers = 0;  // the same with leases and unpins
   std::uint64_t lose_unpins = 0;   // so many are not even done
   std::uint64_t unsettled = 0;
-  bool refuse_releases = false;  // as if each lease had ended just before
-  Shape shape;                   // of all files
-  bool below_minimum = false;    // refuse every DropPieces
+  bool refuse_releases = false;      // as if each lease had ended just before
+  Shape shape;                       // of all files
+  bool below_minimum = false;        // refuse every DropPieces
+  bool repairs = true;               // false: an older one, without regions and below no minimum
+  std::uint64_t looks = 0;           // GetChunks
+  std::uint64_t opens = 0;           // OpenChunk
+  std::uint64_t drops = 0;           // DropPieces with pieces
+  std::vector<std::uint64_t> marks;  // DropPieces without: their regions
+  std::uint64_t closes = 0;
+  std::function<void()> on_open;  // an OpenChunk was done, its answer is not sent yet
+  // OpenChunk of it waits. An open one is closed by its holder first; false: that took too long.
+  Task<bool> hold(std::uint64_t inode, std::uint64_t index, Duration patience);
+  void release(std::uint64_t inode, std::uint64_t index);
+  pb::Chunk& chunk(std::uint64_t inode, std::uint64_t index) {
+    return nodes.at(inode).chunks.at(index);
+  }
   void end_session(std::uint64_t session);
   // A chunk server registered from there.
   void cs_moved(std::size_t index, const net::Address& to);
@@ -188,6 +212,11 @@ class FakeMaster final : public FakeServer {
   Result<pb::ClientReply> mutate(const pb::ClientRequest& request);
   Result<pb::ClientReply> open_chunk(const pb::ClientRequest& request);
   Result<pb::ClientReply> drop_pieces(const pb::ClientRequest& request);
+  Result<pb::ClientReply> close_chunk(const pb::ClientRequest& request);
+  Result<pb::Chunk*> open_for(const pb::ClientRequest& request, std::uint64_t inode,
+                              std::uint64_t epoch, std::uint64_t chunk);
+  bool is_held(const pb::OpenChunk& open) const;
+  Task<void> send_hold(ChannelPtr to, pb::HoldChunk hold);
   Result<pb::ClientReply> set_attr(const pb::ClientRequest& request);
   void recall(Node& node, std::uint64_t id, std::uint64_t session, pb::LeaseMode keep);
   Task<void> send_recall(ChannelPtr to, pb::RecallLease recall);
@@ -201,6 +230,7 @@ class FakeMaster final : public FakeServer {
   std::map<std::size_t, Instant> paused_;
   std::map<std::uint64_t, Client> clients_;
   Event released_;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> held_;  // inode, index
   std::uint64_t next_session_ = 1;
   std::uint64_t next_inode_ = 2;
   std::uint64_t next_chunk_ = 1;
@@ -228,6 +258,12 @@ class FakeCluster {
   }
   // A dead chunk server comes back somewhere else.
   void revive_at(std::size_t index, net::Address at);
+  // The piece of a chunk that is on cs[server].
+  std::uint32_t piece_on(InodeId inode, std::uint64_t index, std::size_t server) const;
+  // The master repairs a missing piece: only what `missed` names is copied. False: it was not
+  // closed in time, or too few pieces could be read. The hold lasts `copy` longer than it has to.
+  Task<bool> repair(InodeId inode, std::uint64_t index, std::uint32_t piece,
+                    Duration copy = Duration());
   // Every row of every chunk whose pieces are all current: parity is that of the data.
   void check_parity() const;
   InodeId create(FileSystem& file_system, const std::string& name);
@@ -246,6 +282,7 @@ class FakeCluster {
     T value = co_await task;
     into->emplace(std::move(value));
   }
+  bool copy_piece(const pb::Chunk& chunk, std::uint32_t piece, std::uint64_t epoch);
   runtime::TaskGroup tasks_;
   unsigned mounts_ = 0;
 };

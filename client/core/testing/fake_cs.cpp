@@ -65,9 +65,30 @@ void FakeCs::revive_at(net::Address at) {
   revive();
 }
 
+void FakeCs::freeze() {
+  frozen_ = true;
+  network_.set_unreachable(address(), true);
+}
+
+void FakeCs::thaw() {
+  frozen_ = false;
+  network_.set_unreachable(address(), false);
+}
+
+Task<void> FakeCs::while_frozen() {
+  while (frozen_) co_await runtime::sleep_for(runtime_, 1ms);
+}
+
 Task<Result<net::Payload>> FakeCs::serve(std::uint64_t /*connection*/, std::uint16_t op,
                                          net::Payload request) {
+  co_await while_frozen();
+  if (op == pb::OP_PING) {
+    ++pings;
+    if (!knows_ping) co_return fail(Code::kUnsupported, "an older chunk server");
+    co_return net::Payload{};
+  }
   if (delay != Duration()) co_await runtime::sleep_for(runtime_, delay);
+  co_await while_frozen();
   if (dead) co_return fail(Code::kUnavailable, "dead");
   if (op == pb::OP_READ) {
     pb::Read ask;
@@ -84,6 +105,11 @@ Task<Result<net::Payload>> FakeCs::serve(std::uint64_t /*connection*/, std::uint
     co_return net::Payload{};
   }
   if (op == pb::OP_SETTLE) ++settles;
+  if (op == pb::OP_CHECK) {
+    pb::Check check;
+    CHECK(check.ParseFromString(request.meta));
+    checks.push_back(check);
+  }
   co_return net::Payload{};
 }
 
@@ -103,18 +129,25 @@ Status FakeCs::prepare(const pb::Prepare& ask, const net::Payload& request) {
   }
   const Buffer body = request.body.empty() ? Buffer() : request.body.front();
   std::size_t at = 0;
-  std::uint64_t before = 0;
-  for (const pb::BlockRange& range : ask.writes()) {
-    CHECK_GE(range.first(), before);
-    for (std::uint64_t i = 0; i < range.count(); ++i, ++at) {
-      CHECK_LE((at + 1) * kBlockBytes, body.size());
-      const Bytes bytes = body.span().subspan(at * kBlockBytes, kBlockBytes);
-      std::uint32_t crc = 0;
-      std::memcpy(&crc, ask.crcs().data() + 4 * at, 4);
-      CHECK_EQ(crc, crc32c(bytes));
-      std::memcpy(piece.blocks[range.first() + i].data(), bytes.data(), kBlockBytes);
+  std::size_t counted = 0;
+  for (const bool delta : {false, true}) {
+    std::uint64_t before = 0;
+    for (const pb::BlockRange& range : delta ? ask.deltas() : ask.writes()) {
+      CHECK_GE(range.first(), before);
+      for (std::uint64_t i = 0; i < range.count(); ++i, ++at) {
+        CHECK_LE((at + 1) * kBlockBytes, body.size());
+        const Bytes bytes = body.span().subspan(at * kBlockBytes, kBlockBytes);
+        std::uint32_t crc = 0;
+        std::memcpy(&crc, ask.crcs().data() + 4 * at, 4);
+        CHECK_EQ(crc, crc32c(bytes));
+        Block& block = piece.blocks[range.first() + i];  // a hole is zeros
+        if (!delta) block.fill(std::byte{0});
+        for (std::size_t x = 0; x < kBlockBytes; ++x) block[x] ^= bytes[x];
+      }
+      before = range.first() + range.count();
     }
-    before = range.first() + range.count();
+    (delta ? delta_blocks : written_blocks) += at - counted;
+    counted = at;
   }
   CHECK_EQ(at * kBlockBytes, body.size());
   for (const pb::BlockRange& range : ask.zeroes()) {
@@ -140,6 +173,7 @@ Result<net::Payload> FakeCs::read(const pb::Read& ask) {
           follows ? *reply.mutable_present(reply.present_size() - 1) : *reply.add_present();
       if (!follows) run.set_first(block);
       run.set_count(run.count() + 1);
+      ++read_blocks;
       const std::uint32_t crc = crc32c(at->second);
       reply.mutable_crcs()->append(reinterpret_cast<const char*>(&crc), 4);
       bytes.insert(bytes.end(), at->second.begin(), at->second.end());

@@ -44,6 +44,9 @@ Task<Result<pb::ClientReply>> FakeMaster::answer(std::uint64_t connection,
                                                  pb::ClientRequest request) {
   pb::ClientReply reply;
   if (request.has_open_session()) co_return open_session(connection, request.open_session());
+  while (request.has_open_chunk() && is_held(request.open_chunk())) {
+    co_await released_.wait_until(runtime_.after(1s));
+  }
   const auto client = clients_.find(request.session());
   if (client == clients_.end()) co_return fail(Code::kSessionGone);
   if (client->second.connection != connection) co_return fail(Code::kConnectionLost, "older");
@@ -90,6 +93,7 @@ Task<Result<pb::ClientReply>> FakeMaster::answer(std::uint64_t connection,
       nodes.at(one.inode()).pinned.erase(request.session());
   } else if (request.has_get_chunks()) {
     const Node& node = nodes.at(request.get_chunks().inode());
+    ++looks;
     if (!node.chunks.empty()) *reply.mutable_get_chunks()->mutable_layout() = layout();
     for (const auto& [index, chunk] : node.chunks) {
       if (index < request.get_chunks().first()) continue;
@@ -206,6 +210,7 @@ Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
   }
   if (request.has_open_chunk()) return open_chunk(request);
   if (request.has_drop_pieces()) return drop_pieces(request);
+  if (request.has_close_chunk()) return close_chunk(request);
   if (request.has_set_attr()) return set_attr(request);
   if (request.has_commit_file()) {
     Node& node = nodes.at(request.commit_file().inode());
@@ -271,6 +276,7 @@ Result<pb::ClientReply> FakeMaster::set_attr(const pb::ClientRequest& request) {
 
 Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request) {
   const pb::OpenChunk& open = request.open_chunk();
+  ++opens;
   Node& node = nodes.at(open.inode());
   if (node.holder != request.session() || node.epoch != open.epoch())
     return fail(Code::kStaleEpoch);
@@ -299,6 +305,7 @@ Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request)
     if (touch && piece.state() == pb::PIECE_UNWRITTEN) piece.set_state(pb::PIECE_CURRENT);
   }
   chunk.set_writer_epoch(open.epoch());
+  if (on_open) on_open();
   pb::ClientReply reply;
   *reply.mutable_open_chunk()->mutable_layout() = layout();
   *reply.mutable_open_chunk()->mutable_chunk() = chunk;
@@ -314,31 +321,6 @@ void FakeMaster::cs_moved(std::size_t index, const net::Address& to) {
       }
     }
   }
-}
-
-Result<pb::ClientReply> FakeMaster::drop_pieces(const pb::ClientRequest& request) {
-  const pb::DropPieces& drop = request.drop_pieces();
-  Node& node = nodes.at(drop.inode());
-  if (node.holder != request.session() || node.epoch != drop.epoch())
-    return fail(Code::kStaleEpoch);
-  for (auto& [index, chunk] : node.chunks) {
-    if (chunk.id() != drop.chunk()) continue;
-    if (chunk.version() != drop.version()) return fail(Code::kStaleVersion);
-    std::uint32_t left = 0;
-    for (const pb::Piece& piece : chunk.pieces()) {
-      const bool dropped = (drop.pieces() >> piece.index() & 1U) != 0;
-      if (!dropped && piece.state() != pb::PIECE_MISSING) ++left;
-    }
-    if (below_minimum || left < shape.min) return fail(Code::kBelowMinimum);
-    for (pb::Piece& piece : *chunk.mutable_pieces()) {
-      if ((drop.pieces() >> piece.index() & 1U) != 0) piece.set_state(pb::PIECE_MISSING);
-    }
-    chunk.set_version(chunk.version() + 1);
-    pb::ClientReply reply;
-    *reply.mutable_open_chunk()->mutable_chunk() = chunk;
-    return reply;
-  }
-  return fail(Code::kNotFound);
 }
 
 }  // namespace cairn::client::testing

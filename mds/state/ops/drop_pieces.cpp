@@ -28,6 +28,22 @@ Status check_request(const pb::DropPieces& op, const pb::Chunk& chunk) {
   return {};
 }
 
+// A writer that tells only regions must know which pieces are missing. That pieces are missing
+// already may be told with any version: the answer is the new map.
+Status check_version(const pb::DropPieces& op, const pb::Chunk& chunk, bool drops) {
+  const bool right = op.pieces() == 0 ? op.version() >= chunk.version()
+                                      : !drops || op.version() == chunk.version();
+  if (right) return {};
+  return fail(Code::kStaleVersion, "drop_pieces: the chunk has version " +
+                                       std::to_string(chunk.version()) + ", not " +
+                                       std::to_string(op.version()));
+}
+
+// One who drops pieces has ops under way. If he does not say where, they may be anywhere.
+layout::RegionMask regions_of(const pb::DropPieces& op, bool drops) {
+  return drops && op.regions() == 0 ? layout::kAllRegions : op.regions();
+}
+
 }  // namespace
 
 Status drop_pieces(Tables& tables, Caller caller, const pb::DropPieces& op,
@@ -36,23 +52,13 @@ Status drop_pieces(Tables& tables, Caller caller, const pb::DropPieces& op,
   TRY_VOID(load_leased(tables, {caller.session, id, op.epoch()}));
   TRY(pb::Chunk chunk, load_chunk(tables, ChunkId::from_raw(op.chunk())));
   TRY_VOID(check_request(op, chunk));
-  if (!all_missing(chunk, op.pieces())) {
-    if (chunk.version() != op.version()) {
-      return fail(Code::kStaleVersion, "drop_pieces: the chunk has version " +
-                                           std::to_string(chunk.version()) + ", not " +
-                                           std::to_string(op.version()));
-    }
-    const unsigned left = live_pieces(chunk, op.pieces());
-    const unsigned least = least_pieces(chunk.encoding());
-    if (left < least) {
-      return fail(Code::kBelowMinimum, "chunk " + std::to_string(chunk.id()) + " would keep " +
-                                           std::to_string(left) + " pieces, its minimum is " +
-                                           std::to_string(least));
-    }
-    TRY_VOID(lose_pieces(tables, chunk, op.pieces()));
+  const bool drops = !all_missing(chunk, op.pieces());
+  TRY_VOID(check_version(op, chunk, drops));
+  if (drops) {
+    TRY_VOID(check_enough_stay(chunk, op.pieces()));
     chunk.set_version(chunk.version() + 1);
-    store_chunk(tables, chunk);
   }
+  if (lose_pieces(tables, chunk, op.pieces(), regions_of(op, drops))) store_chunk(tables, chunk);
   *reply.mutable_open_chunk()->mutable_layout() = layout_of(chunk);
   *reply.mutable_open_chunk()->mutable_chunk() = std::move(chunk);
   return {};

@@ -1,6 +1,8 @@
 #include <set>
 
 #include "common/base/limits.h"
+#include "common/erasure/encoding.h"
+#include "common/layout/file_layout.h"
 #include "mds/state/chunks.h"
 #include "mds/state/inodes.h"
 #include "mds/state/ops/ops.h"
@@ -8,13 +10,19 @@
 namespace cairn::mds::state::ops {
 namespace {
 
+constexpr auto kCellBytes = static_cast<std::uint32_t>(limits::kCellBytesDefault);
+
 // The layout of a file is fixed when it gets its first chunk.
-pb::Layout layout_for(const pb::InodeRecord& inode) {
+Result<pb::Layout> layout_for(const pb::InodeRecord& inode, const pb::Layout& shape) {
   if (inode.has_layout()) return inode.layout();
   pb::Layout layout;
   *layout.mutable_encoding() = inode.policy().encoding();
-  layout.set_cell_bytes(static_cast<std::uint32_t>(limits::kCellBytesDefault));
-  layout.set_piece_bytes(limits::kPieceBytesDefault);
+  layout.set_cell_bytes(shape.cell_bytes() != 0 ? shape.cell_bytes() : kCellBytes);
+  layout.set_piece_bytes(shape.piece_bytes() != 0 ? shape.piece_bytes()
+                                                  : limits::kPieceBytesDefault);
+  const pb::Encoding& e = layout.encoding();
+  TRY(const erasure::Encoding encoding, erasure::Encoding::make(e.data(), e.parity(), e.min()));
+  TRY_VOID(layout::FileLayout::make(encoding, layout.cell_bytes(), layout.piece_bytes()));
   return layout;
 }
 
@@ -25,6 +33,7 @@ Status place_pieces(Tables& tables, const Placements& placements, pb::Chunk& chu
     pb::Piece& piece = *chunk.add_pieces();
     piece.set_index(i);
     piece.set_state(pb::PIECE_MISSING);
+    piece.set_missed(layout::kAllRegions);
   }
   std::set<std::uint32_t> used;
   for (const pb::Placement& placement : placements) {
@@ -42,6 +51,7 @@ Status place_pieces(Tables& tables, const Placements& placements, pb::Chunk& chu
     }
     piece.set_cs_id(placement.cs_id());
     piece.set_state(pb::PIECE_UNWRITTEN);
+    piece.set_missed(0);
   }
   return {};
 }
@@ -81,6 +91,13 @@ bool open_for(pb::Chunk& chunk, const pb::OpenChunk& op) {
   return changed;
 }
 
+// As open_for(). A settled chunk with missing pieces gets a new version: a repair that copied from
+// what it was until now must not be finished.
+bool reopen_for(pb::Chunk& chunk, const pb::OpenChunk& op) {
+  if (chunk.writer_epoch() == 0 && is_degraded(chunk)) chunk.set_version(chunk.version() + 1);
+  return open_for(chunk, op);
+}
+
 Status check_request(const pb::OpenChunk& op, const pb::Layout& layout) {
   const unsigned pieces = layout.encoding().data() + layout.encoding().parity();
   if ((op.touch() >> pieces) != 0) {
@@ -95,15 +112,16 @@ Status check_request(const pb::OpenChunk& op, const pb::Layout& layout) {
 
 }  // namespace
 
-Status open_chunk(Tables& tables, Caller caller, const pb::OpenChunk& op,
-                  const Placements& placements, pb::ClientReply& reply) {
+Status open_chunk(Tables& tables, Caller caller, const pb::ClientMutation& mutation,
+                  pb::ClientReply& reply) {
+  const pb::OpenChunk& op = mutation.request().open_chunk();
   const InodeId id = InodeId::from_raw(op.inode());
   TRY(pb::InodeRecord inode, load_leased(tables, {caller.session, id, op.epoch()}));
-  const pb::Layout layout = layout_for(inode);
+  TRY(const pb::Layout layout, layout_for(inode, mutation.shape()));
   TRY_VOID(check_request(op, layout));
   TRY(std::optional<pb::Chunk> chunk, chunk_at(tables, {id, op.index()}));
   if (!chunk) {
-    TRY(chunk, new_chunk(tables, op, layout, placements));
+    TRY(chunk, new_chunk(tables, op, layout, mutation.placement()));
     open_for(*chunk, op);
     *inode.mutable_layout() = layout;
     inode.set_chunk_count(inode.chunk_count() + 1);
@@ -113,7 +131,7 @@ Status open_chunk(Tables& tables, Caller caller, const pb::OpenChunk& op,
     return fail(Code::kBusy, "chunk " + std::to_string(chunk->id()) + " is open under epoch " +
                                  std::to_string(chunk->writer_epoch()) +
                                  " and must be recovered first");
-  } else if (open_for(*chunk, op)) {
+  } else if (reopen_for(*chunk, op)) {
     store_chunk(tables, *chunk);
   }
   *reply.mutable_open_chunk()->mutable_layout() = layout;

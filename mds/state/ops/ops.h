@@ -32,9 +32,10 @@ Status remove_xattr(Tables& tables, Caller caller, const pb::RemoveXattr& op,
 
 // Data, under the exclusive lease.
 using Placements = google::protobuf::RepeatedPtrField<pb::Placement>;
-Status open_chunk(Tables& tables, Caller caller, const pb::OpenChunk& op,
-                  const Placements& placements, pb::ClientReply& reply);
+Status open_chunk(Tables& tables, Caller caller, const pb::ClientMutation& mutation,
+                  pb::ClientReply& reply);
 Status drop_pieces(Tables& tables, Caller caller, const pb::DropPieces& op, pb::ClientReply& reply);
+Status close_chunk(Tables& tables, Caller caller, const pb::CloseChunk& op, pb::ClientReply& reply);
 Status commit_file(Tables& tables, Caller caller, const pb::CommitFile& op, pb::ClientReply& reply);
 Status release_lease(Tables& tables, Caller caller, const pb::ReleaseLease& op,
                      pb::ClientReply& reply);
@@ -43,6 +44,8 @@ Status release_lease(Tables& tables, Caller caller, const pb::ReleaseLease& op,
 Status grant_lease(Tables& tables, const pb::GrantLease& op, pb::CommandReply& reply);
 Status begin_recovery(Tables& tables, const pb::BeginRecovery& op, pb::CommandReply& reply);
 Status finish_recovery(Tables& tables, const pb::FinishRecovery& op, pb::CommandReply& reply);
+Status place_piece(Tables& tables, const pb::PlacePiece& op, pb::CommandReply& reply);
+Status finish_repair(Tables& tables, const pb::FinishRepair& op, pb::CommandReply& reply);
 Status open_session(Tables& tables, const pb::OpenSessionCommand& op, pb::CommandReply& reply);
 Status end_session(Tables& tables, const pb::EndSession& op);
 Status init_cluster(Tables& tables, const pb::InitCluster& op, std::int64_t time_ns);

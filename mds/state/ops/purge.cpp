@@ -43,6 +43,7 @@ Status purge_inode(Tables& tables, const pb::PurgeInode& op, pb::CommandReply& r
   return {};
 }
 
+// A report that names a version is of a removal up to that one: one that was queued later stays.
 Status pieces_removed(Tables& tables, const pb::PiecesRemoved& op) {
   for (const pb::PieceRef& piece : op.pieces()) {
     // The key has one byte for the piece: a bigger number is none of ours.
@@ -50,7 +51,11 @@ Status pieces_removed(Tables& tables, const pb::PiecesRemoved& op) {
     const std::string key = keys::removal(
         {NodeId::from_raw(op.cs_id()), ChunkId::from_raw(piece.chunk()), piece.piece()});
     TRY(const std::optional<std::string> queued, tables.get(key));
-    if (queued) tables.erase(key);
+    if (!queued) continue;
+    const std::optional<std::uint64_t> up_to = keys::decode_removal(*queued);
+    if (!up_to) return tables.corrupt(keys::Table::kRemoval);
+    const bool older = piece.version() != 0 && (*up_to == 0 || piece.version() < *up_to);
+    if (!older) tables.erase(key);
   }
   return {};
 }

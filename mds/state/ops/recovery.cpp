@@ -78,14 +78,8 @@ Status finish_recovery(Tables& tables, const pb::FinishRecovery& op, pb::Command
                   "the recovery of chunk " + number(chunk.id()) + " was not begun");
     }
     const std::uint32_t lost = current_of(chunk, op.unreachable());
-    const unsigned left = live_pieces(chunk, lost);
-    const unsigned least = least_pieces(chunk.encoding());
-    if (left < least) {
-      return fail(Code::kBelowMinimum, "chunk " + number(chunk.id()) + " would keep " +
-                                           number(left) + " pieces, its minimum is " +
-                                           number(least));
-    }
-    TRY_VOID(lose_pieces(tables, chunk, lost));
+    TRY_VOID(check_enough_stay(chunk, lost));
+    lose_pieces(tables, chunk, lost, op.regions());
     if (lost != 0) chunk.set_version(chunk.version() + 1);
     chunk.set_writer_epoch(0);
     store_chunk(tables, chunk);
