@@ -145,8 +145,8 @@ Task<Result<pb::RepairReply>> RepairWorker::carry_out(Run* run) {
 }
 
 // From here on the piece takes nothing older than what the copy brings. Every attempt has a version
-// of its own: a request of one that is over, of a deposed master perhaps, must not touch a piece that
-// may be current by now.
+// of its own: a request of one that is over, of a deposed master perhaps, must not touch a piece
+// that may be current by now.
 Task<Result<RepairWorker::Look>> RepairWorker::look(const RepairPlan* plan) {
   Look seen;
   seen.first_seq = plan->first_seq;

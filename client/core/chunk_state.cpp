@@ -28,8 +28,11 @@ std::shared_ptr<const ChunkView> ChunkView::from(const pb::Chunk& chunk) {
 }
 
 bool ChunkState::quiet() const {
-  return std::ranges::all_of(undecided,
-                             [](const auto& entry) { return entry.second.pending == 0; });
+  // A repair copies what is marked: an op that is not would be decided without the piece's share.
+  const layout::RegionMask marked = view == nullptr ? layout::kAllRegions : view->marked;
+  return std::ranges::all_of(undecided, [marked](const auto& entry) {
+    return entry.second.pending == 0 && (entry.second.regions & ~marked) == 0;
+  });
 }
 
 void ChunkState::notify() {

@@ -88,7 +88,8 @@ struct ChunkState {
   OpSeq settled_below() const { return undecided.empty() ? next_seq : undecided.begin()->first; }
   // The view changed, or a hold began or ended.
   void notify();
-  // Every op under way is at all current pieces: it waits for something else.
+  // Every op under way is at all current pieces, and its regions are marked: it waits for more
+  // pieces.
   bool quiet() const;
   // Regions of all ops under way.
   layout::RegionMask touched() const;

@@ -53,7 +53,7 @@ struct Options {
   bool hard = true;                  // writes below the minimum wait for ever (until stop())
   // A chunk server that cannot be reached for longer loses its piece. 0: at once, which is right
   // when the master repairs pieces.
-  Duration restart_grace = 2s;
+  Duration restart_grace = 0s;
   Sabotage sabotage;  // tests of the tests only
   // True if the named process of this host still runs; asked for sessions left behind.
   std::function<bool(const std::string& process)> process_alive;

@@ -154,11 +154,12 @@ Task<Status> Writer::send_round(Commit* it) {
   for (unsigned i = 0; i < it->op->pieces.size(); ++i) {
     if ((asked & piece_bit(i)) != 0) tasks_.spawn(send_one(round, i));
   }
-  while (!it->gone() && (round->waiting & it->chunk->view->current) != 0) {
+  while (!it->gone() && (round->waiting & it->chunk->view->current) != 0 && !it->decidable()) {
     co_await it->news->wait_until(Instant::infinite());
   }
   permit.release();
   if (it->gone()) co_return lost();
+  if (it->decidable()) co_return Status();
   Task<Status> resolving = resolve_round(it, sent_to, outcome(*round));
   co_return co_await resolving;
 }
@@ -213,6 +214,11 @@ Task<Status> Writer::wait_quiet(Commit* it) {
   const auto is_short = [&chunk] { return chunk->view->live() < chunk->view->minimum; };
   const Counted waiting(is_short() ? &waiting_ : nullptr);
   const Deadline deadline = runtime_.after(kMetaTimeout);
+  // Also under a hold: it waits for that.
+  if (!chunk->must_open && (it->regions & ~chunk->view->marked) != 0) {
+    const Status marked = co_await map_.mark(it->inode, chunk, it->regions, deadline);
+    co_return marked;
+  }
   if (chunk->holding) {
     co_await it->news->wait_until(Instant::infinite());
     co_return Status();
@@ -220,10 +226,6 @@ Task<Status> Writer::wait_quiet(Commit* it) {
   if (chunk->must_open) {
     const Status opened = co_await map_.open(it->inode, chunk, 0, deadline);
     co_return opened;
-  }
-  if ((it->regions & ~chunk->view->marked) != 0) {
-    const Status marked = co_await map_.mark(it->inode, chunk, it->regions, deadline);
-    co_return marked;
   }
   const Status looked = co_await map_.refresh(it->inode, chunk, deadline);
   if (!looked.has_value() || !is_short() || chunk->must_open || chunk->holding) co_return looked;

@@ -52,7 +52,7 @@ void Writer::mark_ahead(const Commit& it) {
   ChunkState& chunk = *it.chunk;
   const layout::RegionMask last = std::exchange(chunk.last_regions, it.regions);
   const layout::RegionMask known = chunk.view->marked | chunk.asked;
-  if (known == layout::kAllRegions || stopping_) return;
+  if (known == layout::kAllRegions || stopping_ || it.sabotage.skip_regions) return;
   layout::RegionMask soon = it.regions;
   layout::RegionMask wanted = it.regions;
   if (goes_on(last, it.regions)) {
@@ -177,6 +177,8 @@ Task<void> Writer::close_held(InodePtr inode, ChunkPtr chunk, ChunkId id) {
   const LeaseEpoch epoch = inode->epoch;
   const runtime::Semaphore::Permit permit = co_await chunk->lock.lock();
   if (inode->epoch != epoch || stopping_) co_return;
+  // Whoever had the lock may have made another piece missing.
+  if (!chunk->quiet() && !options_.sabotage.hold_at_once) co_return;
   const bool opened = chunk->view != nullptr && chunk->opened == inode->epoch;
   if (opened && chunk->settled_told < chunk->settled_below()) tell_settled(*inode, *chunk);
   // Also when the answer never comes: opening a chunk that is open does no harm.

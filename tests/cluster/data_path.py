@@ -71,13 +71,12 @@ class Prober(threading.Thread):
 
 
 def unhealthy(cluster: Cluster) -> int:
-    chunks = cluster.stat()["chunks"]
+    chunks = cluster.stat()["cluster"]["chunks"]
     return sum(count for state, count in chunks.items() if state not in ("healthy", "void"))
 
 
 def wait_healthy(cluster: Cluster, seconds: float = REPAIR_SECONDS) -> None:
-    wait_until(lambda: unhealthy(cluster) == 0, seconds,
-               f"all chunks healthy: {cluster.stat()['chunks']}")
+    wait_until(lambda: unhealthy(cluster) == 0, seconds, "all chunks healthy")
 
 
 def fill(path: Path, mebibytes: int, seed: int) -> None:
@@ -168,7 +167,7 @@ class Story:
         self.cluster.wait_cs("active", 6)
         wait_healthy(self.cluster)
         copied = self.written_by(2)
-        # Two regions of a MiB (and of the other files of before what was under way), not all it has.
+        # Two regions of a MiB (and what was under way in other files), not all it has.
         check(copied < self.mebibytes * MIB // 8,
               f"{copied // MIB} MiB were copied to a server that missed two")
         for other in (5, 6):

@@ -69,12 +69,12 @@ std::vector<pb::Chunk> ChunkChecker::chunks() {
   std::vector<pb::Chunk> all;
   SimMds* master = cluster_.master();
   if (master == nullptr) return all;
-  const Status status = mds::state::rows::each<pb::Chunk>(
-      master->tables(), keys::all_of(keys::Table::kChunk), "",
-      [&](std::string_view, pb::Chunk chunk) {
-        all.push_back(std::move(chunk));
-        return true;
-      });
+  const Status status =
+      mds::state::rows::each<pb::Chunk>(master->tables(), keys::all_of(keys::Table::kChunk), "",
+                                        [&](std::string_view, pb::Chunk chunk) {
+                                          all.push_back(std::move(chunk));
+                                          return true;
+                                        });
   CHECK(status.has_value());
   return all;
 }
@@ -106,8 +106,7 @@ ChunkChecker::Content* ChunkChecker::read_piece(const pb::Chunk& chunk, unsigned
     return nullptr;
   }
   Result<chunkserver::store::ReadAnswer> answer = fail(Code::kInternal, "not read");
-  const PieceId id{ChunkId::from_raw(chunk.id()),
-                   PieceIndex(static_cast<std::uint8_t>(index))};
+  const PieceId id{ChunkId::from_raw(chunk.id()), PieceIndex(static_cast<std::uint8_t>(index))};
   run(Calls::read(store, id, blocks, &answer));
   if (!answer.has_value()) {
     const Code code = answer.error().code();

@@ -37,14 +37,13 @@ DataModel::Change DataPlayer::draw_write(const FileSlot& slot, bool* append) {
       count = prng.between(1, 4 * stripe);
   }
   // Where nobody else could still change the end.
-  const bool sure = !slot.model.doubtful() &&
-                    (slot.writer == nullptr || slot.writer == slot.holder->life);
+  const bool sure =
+      !slot.model.doubtful() && (slot.writer == nullptr || slot.writer == slot.holder->life);
   *append = sure && prng.chance(120) && size < most;
   if (*append) first = size;
   count = std::min(count, most - first);
-  return {.first = first,
-          .count = count,
-          .tag = files_.next_tag() | (*append ? kAppended : Tag{0})};
+  return {
+      .first = first, .count = count, .tag = files_.next_tag() | (*append ? kAppended : Tag{0})};
 }
 
 void DataPlayer::begin_change(Step* step, const DataModel::Change& change) {

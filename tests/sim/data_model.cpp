@@ -121,8 +121,8 @@ std::string DataModel::describe(const Observed& seen, std::uint64_t number) cons
     for (const Tag tag : block) text += " " + std::to_string(tag);
     return "[" + text + " ]";
   };
-  std::string text = "block " + std::to_string(number) + " is " + print(seen_block(seen, number)) +
-                     ", legal: ";
+  std::string text =
+      "block " + std::to_string(number) + " is " + print(seen_block(seen, number)) + ", legal: ";
   if (number >= blocks_.size()) return text + "zeros";
   for (const State& state : blocks_[number]) text += print(state.block);
   return text;
@@ -159,14 +159,14 @@ std::string DataModel::check_legal(const Observed& seen) const {
   }
   for (std::uint64_t number = 0; number * kBlockBytes < seen.size; ++number) {
     if (number >= blocks_.size()) {
-      const bool legal = matches(Block{}, seen, number) ||
-                         (loose_ && sectors_legal({State{}}, seen, number));
+      const bool legal =
+          matches(Block{}, seen, number) || (loose_ && sectors_legal({State{}}, seen, number));
       if (!legal) return describe(seen, number);
       continue;
     }
     const History& history = blocks_[number];
-    const bool legal =
-        std::ranges::any_of(history, [&](const State& s) { return matches(s.block, seen, number); });
+    const bool legal = std::ranges::any_of(
+        history, [&](const State& s) { return matches(s.block, seen, number); });
     if (!legal && !(loose_ && sectors_legal(history, seen, number))) return describe(seen, number);
   }
   return {};

@@ -271,7 +271,8 @@ void DataNemesis::strike_client() {
   });
 }
 
-// For longer than a lease: the others go on without it, and what it sends afterwards must not count.
+// For longer than a lease: the others go on without it, and what it sends afterwards must not
+// count.
 void DataNemesis::revoke_client() {
   const auto client = static_cast<unsigned>(world_.prng().below(mounts_.clients()));
   const LifePtr life = mounts_.life(client);
@@ -285,12 +286,11 @@ void DataNemesis::revoke_client() {
   severe_until_ = std::max(severe_until_, world_.now() + outage + cluster_.options().lease * 2);
   // Requests to some chunk servers stay on the wire, and arrive long after.
   for (std::uint64_t i = world_.prng().below(4); i > 0; --i) {
-    const std::string cs =
-        SimCluster::cs_host(static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers)));
+    const std::string cs = SimCluster::cs_host(
+        static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers)));
     cluster_.fabric().cut_one_way(SimCluster::client_host(client), cs);
-    later(outage + draw(0, 500), [this, client, cs] {
-      cluster_.fabric().heal(SimCluster::client_host(client), cs);
-    });
+    later(outage + draw(0, 500),
+          [this, client, cs] { cluster_.fabric().heal(SimCluster::client_host(client), cs); });
   }
   if (world_.prng().chance(500)) {
     // Not at once: something shall be under way.

@@ -31,7 +31,7 @@ struct DataFaults {
   std::uint64_t cs_kills = 0;
   std::uint64_t power_cuts = 0;
   std::uint64_t cs_pauses = 0;
-  std::uint64_t stalls = 0;         // drives that hang
+  std::uint64_t stalls = 0;  // drives that hang
   std::uint64_t write_errors = 0;
   std::uint64_t rotten = 0;
   std::uint64_t bad_sectors = 0;
@@ -94,7 +94,7 @@ class DataNemesis {
   MayDamage may_damage_;
   std::uint64_t round_ = 0;  // of start(): what was planned before is void
   std::map<unsigned, Instant> trouble_;
-  std::set<unsigned> damaged_;  // in this round: those whose data may be gone
+  std::set<unsigned> damaged_;   // in this round: those whose data may be gone
   std::set<unsigned> suspects_;  // since then: all that had trouble
   Instant severe_until_;
   DataFaults faults_;

@@ -73,8 +73,7 @@ Task<void> DataPlayer::mount(DataPlayer* self, LifePtr life) {
 Task<Status> DataPlayer::open_or_make(LifePtr life, std::string name, InodeId* inode) {
   for (;;) {
     std::string wanted = name;
-    const Result<pb::Attributes> found =
-        co_await life->fs->lookup(kRootInode, std::move(wanted));
+    const Result<pb::Attributes> found = co_await life->fs->lookup(kRootInode, std::move(wanted));
     if (found.has_value()) {
       *inode = InodeId::from_raw(found->inode());
       co_return Status();
@@ -107,8 +106,7 @@ Task<Status> DataPlayer::ensure_open(Step* step) {
   if (known != life->open.end()) {
     const ClientLife::Open old = known->second;
     life->open.erase(known);
-    life->fs->release(old.inode,
-                      old.writes ? client::OpenMode::kWrite : client::OpenMode::kRead);
+    life->fs->release(old.inode, old.writes ? client::OpenMode::kWrite : client::OpenMode::kRead);
   }
   std::string name = step->slot->name();
   InodeId inode;
@@ -197,8 +195,8 @@ Task<bool> DataPlayer::look(Step* step, const char* when) {
     files_.fail_run(where(*step) + when + " (after trouble), " + wrong);
     co_return false;
   }
-  const bool settled = !ghosts && slot.model.ghosts() == 0 && !own &&
-                       !slot.model.doubted_by(step->life->id);
+  const bool settled =
+      !ghosts && slot.model.ghosts() == 0 && !own && !slot.model.doubted_by(step->life->id);
   this->seen(step, seen, settled);
   co_return true;
 }

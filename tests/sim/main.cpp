@@ -112,8 +112,7 @@ int hunt(const Arguments& arguments) {
       for (std::uint64_t seed = first; seed < std::min(end, first + kSeedsOfAProcess); ++seed) {
         const RunReport report = run(arguments, seed);
         if (report.ok) continue;
-        std::printf("seed %llu noticed the planted bug: %s\n", shown(seed),
-                    report.failure.c_str());
+        std::printf("seed %llu noticed the planted bug: %s\n", shown(seed), report.failure.c_str());
         std::fflush(stdout);
         ::_exit(1);
       }

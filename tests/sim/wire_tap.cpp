@@ -45,8 +45,7 @@ WireTap::WireTap(const SimWorld& world)
 void WireTap::see(const std::vector<Bytes>& parts) {
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i].size() != net::kFrameHeaderBytes) continue;
-    const auto header =
-        net::decode_frame_header(parts[i].subspan<0, net::kFrameHeaderBytes>());
+    const auto header = net::decode_frame_header(parts[i].subspan<0, net::kFrameHeaderBytes>());
     if (!header.has_value() || header->kind == net::FrameKind::kReply) continue;
     const bool has_meta = i + 1 < parts.size() && parts[i + 1].size() == header->meta_bytes;
     count(header->op, has_meta ? parts[i + 1] : Bytes());
