@@ -65,6 +65,12 @@ std::uint64_t chunk_bytes(const pb::Layout& layout) {
   return layout.encoding().data() * layout.piece_bytes();
 }
 
+std::uint64_t bytes_within(const pb::Chunk& chunk, std::uint64_t size) {
+  const std::uint64_t bytes = chunk_bytes(layout_of(chunk));
+  const std::uint64_t begin = chunk.index() * bytes;
+  return size <= begin ? 0 : std::min(bytes, size - begin);
+}
+
 pb::Layout layout_of(const pb::Chunk& chunk) {
   pb::Layout layout;
   *layout.mutable_encoding() = chunk.encoding();
@@ -170,12 +176,17 @@ Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chu
 
 Status remove_uncommitted(Tables& tables, pb::InodeRecord& inode) {
   if (!inode.has_layout()) return {};
-  const std::uint64_t first = div_ceil(inode.attributes().size(), chunk_bytes(inode.layout()));
+  const std::uint64_t bytes = chunk_bytes(inode.layout());
+  const std::uint64_t first = div_ceil(inode.attributes().size(), bytes);
   const InodeId id = InodeId::from_raw(inode.attributes().inode());
   TRY(const std::vector<pb::Chunk> past, chunks_from(tables, id, first, SIZE_MAX));
   for (const pb::Chunk& chunk : past) {
     if (chunk.writer_epoch() != 0) continue;
     TRY_VOID(remove_chunk(tables, inode, chunk));
+  }
+  if (inode.attributes().size() % bytes != 0) {
+    TRY(const std::optional<pb::Chunk> last, chunk_at(tables, {id, first - 1}));
+    if (last.has_value() && last->writer_epoch() == 0) inode.set_trim_pending(true);
   }
   return {};
 }

@@ -25,6 +25,8 @@ inline keys::ChunkPlace place_of(const pb::Chunk& chunk) {
 
 // File bytes of one chunk; `layout` must be set.
 std::uint64_t chunk_bytes(const pb::Layout& layout);
+// Bytes of the chunk below a file size.
+std::uint64_t bytes_within(const pb::Chunk& chunk, std::uint64_t size);
 // Fields that travel with every answer of the chunk.
 pb::Layout layout_of(const pb::Chunk& chunk);
 
@@ -60,8 +62,9 @@ void store_chunk(Tables& tables, const pb::Chunk& chunk);
 // Takes all rows away; pieces that a disk may have are queued for removal, whatever their version.
 // Counts it off `inode`, which the caller stores.
 Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chunk);
-// What a lost writer left past the committed size: its settled chunks that lie wholly there go. The
-// caller stores the inode.
+// What a lost writer left past the committed size: its settled chunks that lie wholly there go, and
+// what is there in the chunk at the size is to be trimmed, also where a repair had closed the chunk
+// and no recovery came by. The caller stores the inode.
 // Requires: nobody can commit a bigger size any more.
 Status remove_uncommitted(Tables& tables, pb::InodeRecord& inode);
 // The pieces of `mask` become missing where they are: current ones with what they had, unwritten

@@ -184,6 +184,17 @@ TEST_F(Repair, ThePresentPlaceKeepsWhatItHasAtANewVersion) {
   EXPECT_TRUE(removals_of(places_[0]).empty());
 }
 
+// No recovery comes by: what lies past the size is only known to be there by the chunk.
+TEST_F(Repair, AWriterThatIsLostAfterItClosedAChunkLeavesItToBeTrimmed) {
+  const pb::Chunk chunk = open(0, 0b111111).open_chunk().chunk();
+  ASSERT_EQ(code_of(c_.commit(s_, file_, epoch_, 10'000).error()), kDone);
+  close(chunk, 5);
+  EXPECT_FALSE(c_.inode(file_).trim_pending());
+  EXPECT_EQ(c_.inode(file_).attributes().blocks(), 24u) << "all of it may be there";
+  ASSERT_EQ(code_of(c_.end_session(s_).error()), kDone);
+  EXPECT_TRUE(c_.inode(file_).trim_pending());
+}
+
 TEST_F(Repair, APieceBornWithoutAPlaceGetsOne) {
   std::vector<std::uint32_t> five = places_;
   five[2] = 0;

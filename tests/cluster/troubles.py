@@ -74,6 +74,19 @@ class Story:
             file.flush()
             os.fsync(file.fileno())
 
+    def write_until_it_is_asked(self, letter: str) -> None:
+        """Chunks of new files have pieces on three of the four servers, whichever."""
+        def seen() -> bool:
+            if letter in self.shown()["flags"]:
+                return True
+            path = self.demo.mount / f"more{time.monotonic_ns()}"
+            with path.open("wb") as file:
+                file.write(bytes(3 << 20))
+                file.flush()
+                os.fsync(file.fileno())
+            return False
+        wait_until(seen, 60, f"flag {letter}")
+
     # ---- T ----
 
     def a_drive_that_hangs(self) -> None:
@@ -87,6 +100,7 @@ class Story:
         self.write()
         check(time.monotonic() - began < 30, "a write waits for the hanging drive")
         check(content != self.content, "the same bytes twice")
+        self.write_until_it_is_asked("T")
         cs = self.wait_letter("T")
         check("has not answered" in cs.get("failure", ""), str(cs))
         began = time.monotonic()
@@ -127,6 +141,7 @@ class Story:
     def a_write_error(self) -> None:
         fault(self.repo, "data", "fail=writes,flushes")
         self.write()
+        self.write_until_it_is_asked("H")
         cs = self.wait_letter("H")
         check("Input/output error" in cs.get("failure", ""), str(cs))
         self.reads()

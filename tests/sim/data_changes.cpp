@@ -50,12 +50,17 @@ void DataPlayer::begin_change(Step* step, const DataModel::Change& change) {
   step->op->changes = true;
   step->slot->model.apply(change);
   if (change.tag != 0) step->slot->hot = change.first;
+  files_.note(*step->slot, step->life,
+              "change " + std::to_string(step->slot->model.changes()) + ": sectors " +
+                  std::to_string(change.first) + " + " + std::to_string(change.count) + " tag " +
+                  std::to_string(change.tag) + ", inode " + std::to_string(step->inode.raw()));
 }
 
 void DataPlayer::end_change(Step* step, ChangeNumber before, const Status& status,
                             const char* what) {
   FileSlot& slot = *step->slot;
   if (slot.generation != step->op->generation) return;
+  files_.note(slot, step->life, std::string(what) + (status.has_value() ? " done" : " failed"));
   if (step->op->ghost) ++counts_.ghosts;
   if (!status.has_value()) {
     if (!excused(*step, status.error(), what)) return;
@@ -129,6 +134,7 @@ void DataPlayer::judge_sync(Step* step, ChangeNumber mark, const Status& status)
     if (!alone) return;
   }
   slot.model.durable(mark);
+  files_.note(slot, step->life, "durable up to change " + std::to_string(mark));
   if (mark != slot.model.changes() || slot.holder != nullptr) return;
   slot.model.trust(step->life->id);
   slot.writer = nullptr;

@@ -1,11 +1,19 @@
 #include "tests/sim/data_files.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace cairn::sim {
 
-DataFiles::DataFiles(SimWorld& world, unsigned count) : world_(world), slots_(count) {
+DataFiles::DataFiles(SimWorld& world, unsigned count)
+    : world_(world), slots_(count), notes_(std::getenv("CAIRN_SIM_LOG") != nullptr) {
   for (unsigned i = 0; i < count; ++i) slots_[i].index = i;
+}
+
+void DataFiles::note(const FileSlot& slot, const LifePtr& life, const std::string& what) const {
+  if (!notes_) return;
+  std::fprintf(stderr, "%.6f > %s client%u: %s\n", static_cast<double>(world_.now().nanos()) / 1e9,
+               slot.name().c_str(), life->index, what.c_str());
 }
 
 DataOpPtr DataFiles::lock(FileSlot& slot, const LifePtr& life) {
@@ -37,6 +45,7 @@ void DataFiles::replace(FileSlot& slot) {
 void DataFiles::suspect(FileSlot& slot, const LifePtr& life) {
   if (slot.writer != life) return;
   slot.model.doubt(life->id);
+  note(slot, life, "may have lost changes");
   slot.touched = false;
   if (slot.holder != nullptr && slot.holder->life != life && slot.holder->changes) {
     slot.model.mix();

@@ -90,6 +90,9 @@ class DataFiles {
   // It says that it lost what it had delayed of this inode.
   void declared_loss(const LifePtr& life, InodeId inode);
 
+  // With CAIRN_SIM_LOG=1: what the players do and see.
+  void note(const FileSlot& slot, const LifePtr& life, const std::string& what) const;
+
   // The first thing that is wrong.
   void fail_run(const std::string& what) {
     if (failure_.empty()) failure_ = what;
@@ -104,6 +107,7 @@ class DataFiles {
   std::vector<FileSlot> slots_;
   std::set<std::string> doomed_;
   Tag tags_ = 0;
+  const bool notes_;
   std::string failure_;
 };
 

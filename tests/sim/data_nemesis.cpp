@@ -8,6 +8,7 @@ namespace cairn::sim {
 namespace {
 // What lies before is the superblock and the ring of the journal: without them nothing starts.
 constexpr DiskOffset kHomes(4_MiB);
+constexpr Duration kLately = 20s;
 constexpr Duration kSevere = 4s;  // an outage that long may cost what was delayed
 }  // namespace
 
@@ -101,6 +102,14 @@ Duration DataNemesis::draw_outage() {
   }
 }
 
+bool DataNemesis::severe() const {
+  if (world_.now() < severe_until_) return true;
+  // A piece that missed something may need a while, and others that have no trouble meanwhile.
+  const auto lately = std::ranges::count_if(
+      recent_, [this](const auto& one) { return one.second + kLately > world_.now(); });
+  return static_cast<std::uint64_t>(lately) > mood_.spare;
+}
+
 void DataNemesis::plan_next() {
   later(draw(20, mood_.pause_ms_max), [this] {
     if (!running_) return;
@@ -120,6 +129,7 @@ bool DataNemesis::begin_trouble(unsigned cs, Duration outage) {
     suspects_ = suspects;
   }
   trouble_[cs] = world_.now() + outage;
+  recent_[cs] = world_.now() + outage;
   if (outage >= kSevere) {
     severe_until_ = std::max(severe_until_, world_.now() + outage + cluster_.options().lease * 2);
   }

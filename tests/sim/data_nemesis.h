@@ -49,6 +49,7 @@ class DataNemesis {
  public:
   struct Mood {
     unsigned bad_max = 1;
+    unsigned spare = 0;  // pieces that may be missing before writes wait
     std::uint64_t pause_ms_max = 1000;
     std::uint64_t outage_ms_max = 3000;
     unsigned weights[6] = {1, 1, 1, 1, 1, 1};  // see strike()
@@ -62,7 +63,7 @@ class DataNemesis {
   void stop();
   // Data may have been delayed for longer than a lease's patience: losses that clients tell of are
   // no surprise.
-  bool severe() const { return world_.now() < severe_until_; }
+  bool severe() const;
   const DataFaults& faults() const { return faults_; }
 
  private:
@@ -97,6 +98,7 @@ class DataNemesis {
   std::set<unsigned> damaged_;   // in this round: those whose data may be gone
   std::set<unsigned> suspects_;  // since then: all that had trouble
   Instant severe_until_;
+  std::map<unsigned, Instant> recent_;  // when each had trouble last
   DataFaults faults_;
 };
 

@@ -180,6 +180,7 @@ Task<bool> DataPlayer::look(Step* step, const char* when) {
   seen.size = seen.sectors.size() * kSector;
   if (broken(*step) || !files_.failure().empty()) co_return false;
   slot.touched = slot.touched || slot.writer != step->life;
+  files_.note(slot, step->life, "saw all, size " + std::to_string(seen.size));
   if (!slot.model.doubtful()) {
     const std::string wrong = slot.model.check_exactly(seen);
     if (!wrong.empty()) files_.fail_run(where(*step) + when + ", " + wrong);
@@ -206,6 +207,9 @@ void DataPlayer::seen(Step* step, const Observed& seen, bool settled) {
   FileSlot& slot = *step->slot;
   const std::optional<ChangeNumber> lost = slot.model.oldest_lost(seen);
   if (lost.has_value()) ++counts_.losses;
+  files_.note(slot, step->life,
+              std::string(settled ? "settles it" : "takes it as it is") +
+                  (lost.has_value() ? ", lost: " + std::to_string(*lost) : std::string()));
   if (settled && lost.has_value() && slot.writer != nullptr && !slot.writer->dead &&
       slot.model.doubted_only_by(slot.writer->id)) {
     slot.untold.emplace(slot.writer->id, *lost);

@@ -75,6 +75,7 @@ void Nemesis::look() {
   runtime_.schedule(runtime_.now() + kLook, [this] {
     if (failure_.empty()) failure_ = checker_.check_masters();
     const SimMds* master = cluster_.master();
+    if (master == nullptr) unserved_ = world_.now();
     if (master != nullptr && master_ != nullptr && master != master_) ++coverage_.masters;
     if (master != nullptr) master_ = master;
     if (failure_.empty() && ++looks_ % kLooksPerContents == 0) failure_ = checker_.check_contents();

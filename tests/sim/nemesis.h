@@ -29,6 +29,8 @@ class Nemesis {
   // No new faults; everything that is broken is mended.
   void stop();
   Coverage coverage() const;
+  // When nobody served, the last time; while it runs.
+  Instant unserved() const { return unserved_; }
   // What the checkers saw meanwhile: "" or the first thing.
   const std::string& failure() const { return failure_; }
   // After stop(): all MDS come into step and have the same. "" or what is wrong.
@@ -66,6 +68,7 @@ class Nemesis {
   Coverage coverage_;
   const SimMds* master_ = nullptr;  // that was seen last
   std::uint64_t looks_ = 0;
+  Instant unserved_ = Instant::from_nanos(-3'600'000'000'000);
   std::string failure_;
 };
 

@@ -121,7 +121,8 @@ class Workload final : private Mounts {
     if (open->second.generation != files_.slot(open->first).generation) return;
     ++losses_heard_;
     const bool excused = nemesis_.severe() || world_.now() <= life->excused_until ||
-                         plan_.cluster.lease < kCalmLease;
+                         plan_.cluster.lease < kCalmLease ||
+                         mds_nemesis_.unserved() + plan_.cluster.lease > world_.now();
     if (!excused) files_.fail_run("client " + std::to_string(client) + ": " + line);
     files_.declared_loss(life, InodeId::from_raw(inode));
   }
@@ -169,6 +170,7 @@ class Workload final : private Mounts {
     Prng& prng = world_.prng();
     DataNemesis::Mood mood;
     mood.bad_max = plan_.cluster.parity;
+    mood.spare = plan_.cluster.data + plan_.cluster.parity - plan_.cluster.min;
     if (prng.chance(150)) mood.bad_max = plan_.cluster.chunk_servers;
     mood.pause_ms_max = prng.chance(300) ? 300 : 3000;
     mood.outage_ms_max = prng.chance(250) ? 40'000 : 3'000;

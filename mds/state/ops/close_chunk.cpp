@@ -25,9 +25,14 @@ Status check_request(const pb::CloseChunk& op, const pb::Chunk& chunk) {
 Status close_chunk(Tables& tables, Caller caller, const pb::CloseChunk& op,
                    pb::ClientReply& reply) {
   const InodeId id = InodeId::from_raw(op.inode());
-  TRY_VOID(load_leased(tables, {caller.session, id, op.epoch()}));
+  TRY(pb::InodeRecord inode, load_leased(tables, {caller.session, id, op.epoch()}));
   TRY(pb::Chunk chunk, load_chunk(tables, ChunkId::from_raw(op.chunk())));
   TRY_VOID(check_request(op, chunk));
+  if (chunk.writer_epoch() != 0) {
+    // Should the writer be lost no recovery comes by to count what it did not tell.
+    count_written(inode, bytes_within(chunk, inode.attributes().size()));
+    store_inode(tables, inode);
+  }
   chunk.set_writer_epoch(0);
   raise_seq_floor(chunk, op.next_seq());
   store_chunk(tables, chunk);

@@ -32,13 +32,6 @@ Status forget_uncommitted(Tables& tables, pb::InodeRecord& inode, const pb::Chun
   return {};
 }
 
-// What a lost writer did not live to tell may be anywhere in its chunk.
-std::uint64_t bytes_within(const pb::Chunk& chunk, std::uint64_t size) {
-  const std::uint64_t bytes = chunk_bytes(layout_of(chunk));
-  const std::uint64_t begin = chunk.index() * bytes;
-  return size <= begin ? 0 : std::min(bytes, size - begin);
-}
-
 std::uint32_t current_of(const pb::Chunk& chunk, std::uint32_t mask) {
   std::uint32_t current = 0;
   for (const pb::Piece& piece : chunk.pieces()) {
@@ -83,6 +76,7 @@ Status finish_recovery(Tables& tables, const pb::FinishRecovery& op, pb::Command
     if (lost != 0) chunk.set_version(chunk.version() + 1);
     chunk.set_writer_epoch(0);
     store_chunk(tables, chunk);
+    // What a lost writer did not live to tell may be anywhere in its chunk.
     count_written(inode, bytes_within(chunk, inode.attributes().size()));
     TRY_VOID(forget_uncommitted(tables, inode, chunk));
   }
