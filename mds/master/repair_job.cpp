@@ -77,6 +77,11 @@ Task<Status> Repairs::attempt(Job* job) {
   // Before the hold: nobody shall wait for a server that does not answer.
   job->fault = Fault::kSilentServer;
   CO_TRY_VOID(co_await call_server(job));
+  job->fault = Fault::kNobody;
+  // Another chunk lay there when a truncation took it away under its repair.
+  if (parts_.holds.held(job->place)) {
+    co_return fail(Code::kBusy, "the chunk that was at its place is still under repair");
+  }
   job->fault = Fault::kHolder;
   enter(job, Phase::kHolding);
   const ChunkHolds::Hold hold = parts_.holds.hold(job->place, job->action.chunk);
