@@ -1,5 +1,7 @@
 #include "admin/cli.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
@@ -41,12 +43,22 @@ void add_attributes(CLI::App& app, Line* line) {
   CLI::App* set = app.add_subcommand("set-attr", "Set replicas, encoding, tier or failure-domain");
   set->add_flag("-R,--recursive", line->set_attr.recursive, "Also everything below the directory");
   set->add_flag("-p", line->set_attr.from_root, "PATH is from the cluster's root, no mount needed");
+  CLI::Option* convert = set->add_flag("--convert", line->set_attr.convert,
+                                       "Also back from an encoding to replicas, data and all");
+  set->add_flag("--no-convert", line->set_attr.keep_data,
+                "What is there keeps its encoding: only new files get the new one")
+      ->excludes(convert);
+  set->add_flag("--wait", line->set_attr.wait, "Until no file waits for conversion any more");
   set->add_option(
          "arguments", line->set_attr.words,
          "PATH replicas=N[:MIN] | encoding=M+N[:MIN] | tier=0..3 | failure-domain=disk|host")
       ->required();
-  set->callback(
-      [line] { line->command = [line] { return set_attr(line->globals, line->set_attr); }; });
+  set->callback([line] {
+    if (!line->globals.json && ::isatty(STDERR_FILENO) == 1) {
+      line->set_attr.on_progress = rewrite_line;
+    }
+    line->command = [line] { return set_attr(line->globals, line->set_attr); };
+  });
 
   CLI::App* get = app.add_subcommand("get-attr", "Show the attributes of a file or directory");
   get->add_flag("-p", line->path.from_root, "PATH is from the cluster's root, no mount needed");

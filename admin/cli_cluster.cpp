@@ -25,13 +25,6 @@ void add_settings(CLI::App& app, Line* line) {
       [line, look] { line->command = [line, look] { return get_config(line->globals, *look); }; });
 }
 
-// One line that is written over and over; an empty one ends it.
-void show_progress(const std::string& text) {
-  const std::string line = "\r\x1b[K" + text;
-  std::fwrite(line.data(), 1, line.size(), stderr);
-  std::fflush(stderr);
-}
-
 void add_scrub(CLI::App& app, Line* line) {
   CLI::App* scrub = app.add_subcommand("scrub", "Verify stored data now, or see how far that is");
   scrub->require_subcommand(1);
@@ -45,7 +38,7 @@ void add_scrub(CLI::App& app, Line* line) {
   now->add_option("path", begin->path, "File or directory")->required();
   now->callback([line, begin, no_wait] {
     begin->wait = !*no_wait;
-    if (!line->globals.json && ::isatty(STDERR_FILENO) == 1) begin->on_progress = show_progress;
+    if (!line->globals.json && ::isatty(STDERR_FILENO) == 1) begin->on_progress = rewrite_line;
     line->command = [line, begin] { return scrub_now(line->globals, *begin); };
   });
 
@@ -59,6 +52,12 @@ void add_scrub(CLI::App& app, Line* line) {
 }
 
 }  // namespace
+
+void rewrite_line(const std::string& text) {
+  const std::string line = "\r\x1b[K" + text;
+  std::fwrite(line.data(), 1, line.size(), stderr);
+  std::fflush(stderr);
+}
 
 void add_cluster_commands(CLI::App& app, Line* line) {
   add_settings(app, line);

@@ -34,6 +34,9 @@ struct Line {
   }
 };
 
+// One line on the terminal that is written over and over; an empty one ends it.
+void rewrite_line(const std::string& text);
+
 // make-mds, rm-mds, configure-mds, check-mds.
 void add_mds_commands(CLI::App& app, Line* line);
 // make-cs, configure-cs.

@@ -26,6 +26,10 @@ TEST(CommandLine, AcceptsGlobalOptionsBeforeAndAfterTheCommand) {
   EXPECT_TRUE(
       parse_command_line({"-c", "s", "set-attr", "-R", "-p", "/failure-domain=disk"}).has_value());
   EXPECT_TRUE(parse_command_line({"set-attr", "/x", "replicas=3", "-R"}).has_value());
+  EXPECT_TRUE(
+      parse_command_line({"set-attr", "-R", "--no-convert", "/x", "encoding=4+2"}).has_value());
+  EXPECT_TRUE(
+      parse_command_line({"set-attr", "--convert", "/x", "replicas=3", "--wait"}).has_value());
   EXPECT_TRUE(parse_command_line({"info", "stat"}).has_value());
 }
 
@@ -91,6 +95,7 @@ TEST(CommandLine, MissingAndSurplusWordsAreUsageErrors) {
   EXPECT_EQ(exit_code(refused({"make-cs"}).code), 2);
   EXPECT_EQ(exit_code(refused({"stat", "surplus"}).code), 2);
   EXPECT_EQ(exit_code(refused({"set-attr"}).code), 2);
+  EXPECT_EQ(exit_code(refused({"set-attr", "--convert", "--no-convert", "/x", "tier=1"}).code), 2);
   EXPECT_EQ(exit_code(refused({"--timeout", "x", "stat"}).code), 2);
   EXPECT_EQ(exit_code(refused({"make-mds", "-r", "/x", "-p", "-P"}).code), 2);
   EXPECT_EQ(exit_code(refused({"--json"}).code), 2);

@@ -50,6 +50,21 @@ void ChunkServer::start_care() {
   healer_->start();
 }
 
+void ChunkServer::start_duties() {
+  convert::ConversionDuty::Hooks hooks;
+  hooks.make = options_.make_converter;
+  hooks.trouble = [this] { return store_->failure().has_value(); };
+  conversion_ = std::make_unique<convert::ConversionDuty>(runtime_, log_, std::move(hooks));
+  duties_ =
+      std::make_unique<StoreDuties>(StoreDuties::Parts{.store = *store_,
+                                                       .device = device_,
+                                                       .service = *service_,
+                                                       .scrubber = *scrubber_,
+                                                       .conversion = *conversion_,
+                                                       .ring_errors = options_.ring_errors,
+                                                       .checks = options_.store.verify_on_read});
+}
+
 data::ServiceHooks ChunkServer::hooks() {
   data::ServiceHooks hooks;
   hooks.repair = [this](pb::Repair request) { return repairer_->repair(std::move(request)); };
@@ -83,13 +98,7 @@ Task<Status> ChunkServer::start() {
   server_ =
       std::make_unique<data::DataServer>(runtime_, network_, options_.credentials, *service_, log_);
   CO_TRY_VOID(listen());
-  duties_ =
-      std::make_unique<StoreDuties>(StoreDuties::Parts{.store = *store_,
-                                                       .device = device_,
-                                                       .service = *service_,
-                                                       .scrubber = *scrubber_,
-                                                       .ring_errors = options_.ring_errors,
-                                                       .checks = options_.store.verify_on_read});
+  start_duties();
   pb::RegisterCsRequest identity =
       registration_of(options_.repository, options_.directory, options_.version);
   identity.set_address(address_.to_string());
@@ -101,7 +110,10 @@ Task<Status> ChunkServer::start() {
 }
 
 Task<Status> ChunkServer::stop() {
+  // Its session says good-bye while the keeper ends, and before our own pieces are gone.
+  if (conversion_ != nullptr) conversion_->interrupt();
   if (keeper_ != nullptr) co_await keeper_->stop();
+  if (conversion_ != nullptr) co_await conversion_->stop();
   // Whoever asked for a repair would hold up the end of its connection.
   if (repairer_ != nullptr) repairer_->interrupt();
   if (server_ != nullptr) co_await server_->stop();

@@ -1,6 +1,6 @@
-// ChunkServer: one repository at work: store, data plane, keeper, scrub, healing and repair. The
-// same object in cairn-csd and in the simulator; main.cpp and the simulator only choose runtime,
-// network, device and Kv.
+// ChunkServer: one repository at work: store, data plane, keeper, scrub, healing, repair and
+// conversion of files. The same object in cairn-csd and in the simulator; main.cpp and the
+// simulator only choose runtime, network, device and Kv.
 //
 // Owns:     the device and everything above it. The Kv, the network, the caller and the log outlive
 //           it.
@@ -18,6 +18,7 @@
 #include "chunkserver/care/repair_worker.h"
 #include "chunkserver/care/scrubber.h"
 #include "chunkserver/cluster/keeper.h"
+#include "chunkserver/convert/conversion_duty.h"
 #include "chunkserver/data/data_server.h"
 #include "chunkserver/io/metered_device.h"
 #include "chunkserver/store/piece_store.h"
@@ -45,6 +46,8 @@ struct ChunkServerOptions {
   std::uint16_t preferred_port = 0;
   // Failures of a journal outside the data file; empty: there is none.
   std::function<std::uint64_t()> ring_errors;
+  // What converts files when the master asks for it; empty: nothing does.
+  convert::MakeConverter make_converter;
   // What the master says of the members of its group; see Keeper.
   cluster::Keeper::OnMembers on_mds_members;
 };
@@ -74,6 +77,7 @@ class ChunkServer {
 
  private:
   void start_care();
+  void start_duties();
   data::ServiceHooks hooks();
   Status listen();
 
@@ -93,6 +97,7 @@ class ChunkServer {
   std::unique_ptr<care::RepairWorker> repairer_;
   std::unique_ptr<data::DataService> service_;
   std::unique_ptr<data::DataServer> server_;
+  std::unique_ptr<convert::ConversionDuty> conversion_;
   std::unique_ptr<StoreDuties> duties_;
   std::unique_ptr<cluster::Keeper> keeper_;
 };

@@ -208,6 +208,7 @@ ChunkServerOptions CsDaemon::server_options() {
   options.credentials = options_.credentials;
   options.version = options_.version;
   options.on_mds_members = options_.on_mds_members;
+  if (options_.converters) options.make_converter = options_.converters(place_);
   options.scrub_state_path = place_.directory + "/scrub.state";
   options.store = store_options_of(*place_.repository);
   options.store.offload = premises_->offload_hook();

@@ -31,6 +31,8 @@ struct CsDaemonOptions {
   bool allow_faults = false;
   Duration hang_limit = 30s;
   cluster::Keeper::OnMembers on_mds_members;
+  // Of the chunk server at home there; see client_converter.h. Empty: it converts nothing.
+  std::function<convert::MakeConverter(const Whereabouts&)> converters;
   // It serves, or stays sick: `remark` says why.
   std::function<void(const std::string& remark)> on_ready;
   // The end is asked for and a drive holds it up: leave now. Acknowledged writes are durable.

@@ -56,6 +56,9 @@ class RingFiles::Device final : public io::BlockDevice {
   Task<Status> write_durably(std::vector<io::DeviceWrite> writes) override {
     return meter_.write_durably(std::move(writes));
   }
+  Task<Status> write_through(io::DeviceWrite write) override {
+    return meter_.write_through(std::move(write));
+  }
   Task<Status> discard(DiskOffset offset, ByteCount length) override {
     return meter_.discard(offset, length);
   }

@@ -7,6 +7,7 @@
 
 #include "chunkserver/care/scrubber.h"
 #include "chunkserver/cluster/duties.h"
+#include "chunkserver/convert/conversion_duty.h"
 #include "chunkserver/data/data_service.h"
 #include "chunkserver/io/metered_device.h"
 #include "chunkserver/store/piece_store.h"
@@ -20,6 +21,7 @@ class StoreDuties final : public cluster::Duties {
     io::MeteredDevice& device;
     const data::DataService& service;
     care::Scrubber& scrubber;
+    convert::ConversionDuty& conversion;
     std::function<std::uint64_t()> ring_errors;  // of a journal outside the data file; may be empty
     bool checks = true;                          // on every read
   };
@@ -33,6 +35,7 @@ class StoreDuties final : public cluster::Duties {
     return parts_.store.remove(piece, most);
   }
   void set_verify_rate(std::uint32_t pieces) override { parts_.scrubber.set_rate(pieces); }
+  void offer_conversion() override { parts_.conversion.offer(); }
   void take_scrub_tasks(const std::vector<pb::ScrubTask>& tasks) override {
     parts_.scrubber.take_tasks(tasks);
   }

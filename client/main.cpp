@@ -17,9 +17,9 @@
 #include "client/fuse/fuse_session.h"
 #include "client/fuse/mount_options.h"
 #include "client/fuse/mount_point.h"
-#include "client/fuse/process.h"
 #include "common/cluster/cluster_config.h"
 #include "common/daemon/daemon.h"
+#include "common/daemon/process_identity.h"
 #include "common/erasure/codec.h"
 #include "common/net/tcp_network.h"
 #include "common/runtime/asio_runtime.h"
@@ -136,7 +136,7 @@ Result<Plan> make_plan(MountRequest request, Refusal* refusal) {
   options.cache_bytes = request.cache_bytes;
   options.operation_timeout = request.timeout;
   options.hard = !request.soft;
-  options.process_alive = [](const std::string& process) { return fuse::process_alive(process); };
+  options.process_alive = [](const std::string& process) { return daemon::process_alive(process); };
   return Plan{std::move(request), std::move(options)};
 }
 
@@ -250,7 +250,7 @@ int serve(Plan plan) {
     return kFailed;
   }
   // Of the process that stays: the identity has its pid.
-  const Result<std::string> identity = fuse::process_identity();
+  const Result<std::string> identity = daemon::process_identity();
   if (!identity.has_value()) {
     daemon->failed(kFailed, explain(plan.request, identity.error().message(), {}));
     return kFailed;

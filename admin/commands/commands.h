@@ -48,6 +48,11 @@ struct SetAttr {
   bool recursive = false;          // -R
   bool from_root = false;          // -p
   std::vector<std::string> words;  // PATH name=value...
+  bool convert = false;            // --convert: also back from an encoding to replicas
+  bool keep_data = false;          // --no-convert
+  bool wait = false;               // --wait: until no file waits for conversion any more
+  // Told while it waits, a few times a second at most; empty: nobody looks.
+  std::function<void(const std::string& line)> on_progress = {};
 };
 Outcome<Output> set_attr(const Globals& globals, const SetAttr& options);
 

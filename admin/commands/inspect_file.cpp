@@ -105,7 +105,7 @@ void SalvagedFile::note_chunk(std::uint64_t chunk_index, ChunkId chunk,
     }
   }
   const bool lossy = !lost_here_.empty() || !report.unreadable.empty() || report.maybe_old ||
-                     report.contradicting_rows != 0;
+                     report.only_copies || report.contradicting_rows != 0;
   lost_here_.clear();
   assumed_rows_ += report.assumed_rows;
   const bool remarkable = lossy || report.older != 0 || report.fitted_rows != 0 ||
@@ -123,6 +123,8 @@ void SalvagedFile::note_chunk(std::uint64_t chunk_index, ChunkId chunk,
             {"contradicting_rows", report.contradicting_rows},
             {assume_ ? "rows_by_assumption" : "rows_to_assume", report.assumed_rows}};
   if (report.maybe_old) json["without_journal"] = true;
+  if (report.copies != 0) json["unconfirmed_copies"] = pieces_json(report.copies);
+  if (report.only_copies) json["only_copies"] = true;
   if (!report.undecided.empty()) json["undecided_ops"] = undecided_json(report.undecided);
   if (!report.unreadable.empty()) json["unreadable"] = report.unreadable;
   keep(lossy ? notes_ : remarks_, std::move(json));

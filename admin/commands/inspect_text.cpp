@@ -38,16 +38,19 @@ std::string payload_text(const store::Payload& payload) {
 
 struct RecordText {
   std::string operator()(const store::PrepareRecord& r) const {
-    return fmt::format("prepare v{} op {} settled below {}: writes {}, zeroes {}, deltas {}; {}",
-                       r.version.raw(), op_text(r.op), r.settled_below.raw(),
+    return fmt::format("prepare {}v{} op {} settled below {}: writes {}, zeroes {}, deltas {}; {}",
+                       r.copy ? "copy " : "", r.version.raw(), op_text(r.op), r.settled_below.raw(),
                        store::total_blocks(r.writes), store::total_blocks(r.zeroes),
                        store::total_blocks(r.deltas), payload_text(r.payload));
   }
   std::string operator()(const store::SettleRecord& r) const {
-    return "settle below " + op_text(r.below);
+    const bool plain = r.version == ChunkVersion();
+    return (plain ? "settle" : fmt::format("settle v{}", r.version.raw())) + " below " +
+           op_text(r.below);
   }
   std::string operator()(const store::SealRecord& r) const {
-    return fmt::format("seal v{} epoch {}", r.version.raw(), r.epoch.raw());
+    return fmt::format("seal {}v{} epoch {}", r.copy ? "copy " : "", r.version.raw(),
+                       r.epoch.raw());
   }
   std::string operator()(const store::ResolveRecord& r) const {
     return fmt::format("resolve epoch {}, {} ops forward", r.epoch.raw(), r.forward.size());
@@ -153,13 +156,21 @@ Json piece_json(PieceId piece, const store::PieceRow& row) {
                    {"zeroes", store::total_blocks(op.zeroes)},
                    {"deltas", store::total_blocks(op.deltas)}});
   }
-  return Json{{"piece", piece_name(piece)},           {"chunk", piece.chunk.raw()},
-              {"index", piece.index.raw()},           {"inode", row.facts.inode},
-              {"chunk_index", row.facts.chunk_index}, {"data", row.facts.data},
-              {"parity", row.facts.parity},           {"cell_bytes", row.facts.cell_bytes},
-              {"generator", row.facts.generator},     {"version", row.fence.version.raw()},
-              {"epoch", row.fence.epoch.raw()},       {"settled_blocks", row.blocks},
-              {"undecided_ops", undecided(row)},      {"ops", std::move(ops)}};
+  return Json{{"piece", piece_name(piece)},
+              {"chunk", piece.chunk.raw()},
+              {"index", piece.index.raw()},
+              {"inode", row.facts.inode},
+              {"chunk_index", row.facts.chunk_index},
+              {"data", row.facts.data},
+              {"parity", row.facts.parity},
+              {"cell_bytes", row.facts.cell_bytes},
+              {"generator", row.facts.generator},
+              {"version", row.fence.version.raw()},
+              {"epoch", row.fence.epoch.raw()},
+              {"settled_blocks", row.blocks},
+              {"undecided_ops", undecided(row)},
+              {"unconfirmed_copy", row.fence.copy},
+              {"ops", std::move(ops)}};
 }
 
 std::string piece_text(PieceId piece, const store::PieceRow& row) {

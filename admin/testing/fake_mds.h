@@ -30,8 +30,9 @@ class FakeMds {
   using Answer = std::function<Result<std::string>(const std::string&)>;
 
   explicit FakeMds(net::Credentials credentials) : log_(observe::make_null_log()), stop_(runtime_) {
-    for (const char* method : {"Hello", "AddCs", "AddMds", "RemoveMds", "CheckMds", "Stat",
-                               "SetConfig", "GetConfig", "Scrub", "ScrubStatus"}) {
+    for (const char* method :
+         {"Hello", "AddCs", "AddMds", "RemoveMds", "CheckMds", "Stat", "SetConfig", "GetConfig",
+          "SetPolicy", "GetPolicy", "Scrub", "ScrubStatus"}) {
       const std::string path = std::string("/cairn.pb.Admin/") + method;
       dispatcher_.add(path, rpc::Handler([this, path](std::string request) {
                         return handle(this, path, std::move(request));

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "admin/view/attributes.h"
+#include "admin/view/conversion_text.h"
 #include "admin/view/table.h"
 #include "admin/view/units.h"
 
@@ -72,6 +73,7 @@ std::string file_chunks_text(const pb::InfoReply& reply, const std::string& file
         "Stored: {}, cell {}, piece {}\n", encoding_attribute(reply.layout().encoding()),
         format_size(reply.layout().cell_bytes()), format_size(reply.layout().piece_bytes()));
   }
+  if (reply.has_conversion()) text += file_conversion_line(reply.conversion());
   if (!reply.lease().empty()) text += "Lease: " + reply.lease() + "\n";
   for (int i = 0; i < reply.chunks_size(); ++i) {
     const pb::Chunk& chunk = reply.chunks(i);
@@ -103,6 +105,14 @@ std::string file_chunks_json(const pb::InfoReply& reply, const std::string& file
     json["stored"] = {{"encoding", encoding_attribute(reply.layout().encoding())},
                       {"cell_bytes", reply.layout().cell_bytes()},
                       {"piece_bytes", reply.layout().piece_bytes()}};
+  }
+  if (reply.has_conversion()) {
+    const pb::ConversionStat::File& conversion = reply.conversion();
+    json["conversion"] = {{"to", encoding_attribute(conversion.to())},
+                          {"bytes_done", conversion.bytes_done()},
+                          {"bytes_total", conversion.bytes_total()},
+                          {"worker", conversion.worker()},
+                          {"trouble", conversion.trouble()}};
   }
   for (int i = 0; i < reply.chunks_size(); ++i) {
     const pb::Chunk& chunk = reply.chunks(i);

@@ -147,6 +147,26 @@ Json client_json(const pb::ClientStat& client) {
           {"waiting_writes", client.waiting_writes()}};
 }
 
+Json conversions_json(const pb::ConversionStat& stat) {
+  Json json = {{"waiting", stat.waiting()},
+               {"under_way", stat.under_way()},
+               {"converted", stat.converted()},
+               {"bytes_converted", stat.bytes_converted()},
+               {"bytes_per_s", stat.bytes_per_second()},
+               {"paused", stat.paused()},
+               {"files", Json::array()}};
+  for (const pb::ConversionStat::File& file : stat.files()) {
+    json["files"].push_back({{"inode", file.inode()},
+                             {"path", file.path()},
+                             {"to", encoding_attribute(file.to())},
+                             {"bytes_done", file.bytes_done()},
+                             {"bytes_total", file.bytes_total()},
+                             {"worker", file.worker()},
+                             {"trouble", file.trouble()}});
+  }
+  return json;
+}
+
 Json event_list(const google::protobuf::RepeatedPtrField<pb::Event>& events) {
   Json list = Json::array();
   for (const pb::Event& event : events) {
@@ -168,6 +188,7 @@ std::string stat_json(const pb::StatReply& reply) {
                {"mds", Json::array()},
                {"cs", Json::array()},
                {"clients", Json::array()},
+               {"conversions", conversions_json(reply.conversions())},
                {"events", event_list(reply.events())}};
   for (const pb::MdsStat& mds : reply.mds()) json["mds"].push_back(mds_json(mds));
   for (const pb::CsStat& cs : reply.cs()) json["cs"].push_back(cs_json(cs, reply.has_chunks()));

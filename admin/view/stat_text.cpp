@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "admin/view/attributes.h"
+#include "admin/view/conversion_text.h"
 #include "admin/view/stat_cs.h"
 #include "admin/view/table.h"
 #include "admin/view/units.h"
@@ -75,6 +76,7 @@ std::string header(const pb::StatReply& reply) {
   text += replication_line(reply.root_policy().encoding());
   if (reply.has_chunks()) text += chunks_line(reply.chunks());
   text += repair_line(reply.repair());
+  text += conversion_line(reply.conversions());
   text += fmt::format("FS: {} in {} files, {} inodes, {} chunks\n", format_size(reply.file_bytes()),
                       reply.files(), reply.inodes(), reply.chunk_count());
   double read = 0;
@@ -162,6 +164,8 @@ std::string stat_text(const pb::StatReply& reply, bool verbose) {
   text += "\n" + cs_table(reply);
   if (verbose) text += "\n" + cs_details(reply);
   text += "\n" + client_table(reply);
+  const std::string conversions = conversion_table(reply.conversions());
+  if (!conversions.empty()) text += "\n" + conversions;
   text += "\n" + events_text(reply.events());
   return text;
 }

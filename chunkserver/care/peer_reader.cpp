@@ -12,8 +12,6 @@
 namespace cairn::chunkserver::care {
 namespace {
 
-constexpr Duration kConnectTimeout = 1s;
-
 // A peer never asks anything of a channel that we opened.
 net::Channel::Handler nothing_served() { return nullptr; }
 
@@ -127,11 +125,11 @@ Task<Result<std::shared_ptr<net::Channel>>> PeerReader::channel(Link* link, std:
   net::Address target = *to;
   net::Credentials credentials = credentials_;
   net::Channel::Handler handler = nothing_served();
-  const Deadline until = std::min(deadline, runtime_.after(kConnectTimeout));
+  const Deadline until = std::min(deadline, runtime_.after(kPeerConnect));
   Result<std::unique_ptr<net::Channel>> made = co_await net::connect_channel(
       runtime_, network_, std::move(target), std::move(credentials), std::move(handler), until);
   if (!made.has_value()) {
-    link->avoid_until = runtime_.after(kPeerAvoid);
+    if (made.error().code() == Code::kTimeout) link->avoid_until = runtime_.after(kPeerAvoid);
     co_return fail(std::move(made).error());
   }
   link->channel = std::move(*made);

@@ -2,8 +2,9 @@
 //
 // Owns:     one channel an address, made when needed, closed when unused for kPeerIdle.
 // Promises: every block it answers has the CRC its chunk server gave it. A source that has some bad
-//           blocks still gives the good ones. An address that cannot be reached is left alone for
-//           kPeerAvoid.
+//           blocks still gives the good ones. An address that refuses is asked again at once: that
+//           costs nothing, and a chunk server that was restarted is not waited for. One that says
+//           nothing until kPeerConnect is left alone for kPeerAvoid.
 // Requires: the loop thread; stop() before it dies, and no read under way then (interrupt() ends
 //           them).
 // Limits:   kReadsForBadBlocks requests for one read() that meets bad blocks.
@@ -26,7 +27,10 @@
 namespace cairn::chunkserver::care {
 
 inline constexpr Duration kPeerIdle = 30s;
-inline constexpr Duration kPeerAvoid = 3s;
+inline constexpr Duration kPeerConnect = 1s;
+// Writers may wait for the repair that reads here: just enough that those who wait for the same
+// connection do not wait one after the other.
+inline constexpr Duration kPeerAvoid = 250ms;
 inline constexpr std::size_t kReadsForBadBlocks = 64;
 
 // A piece where it lies.

@@ -156,7 +156,7 @@ Task<Result<RepairWorker::Look>> RepairWorker::look(const RepairPlan* plan) {
                                                     before->version.raw(), plan->version.raw()));
   }
   const Result<store::SealAnswer> sealed =
-      co_await store_.seal(plan->piece, plan->version, plan->epoch);
+      co_await store_.seal(plan->piece, plan->version, plan->epoch, true);
   if (!sealed.has_value()) {
     if (sealed.error().code() == Code::kPieceMissing && plan->whole) co_return seen;
     co_return fail(sealed.error());
@@ -184,6 +184,7 @@ Task<Status> RepairWorker::begin(Run* run, bool create) {
   cover.settled_below = run->cover;
   cover.participants = 1U << plan.piece.index.raw();
   cover.create = create;
+  cover.copy = true;
   cover.facts = plan.facts;
   cover.zeroes = run->area;
   Status taken = co_await store_.prepare(std::move(cover), Buffer());
@@ -267,6 +268,7 @@ Task<Status> RepairWorker::put(Run* run, StepContent::Built built) {
   run->next = OpSeq(run->next.raw() + 1);
   request.settled_below = run->cover;
   request.participants = 1U << plan.piece.index.raw();
+  request.copy = true;
   request.facts = plan.facts;
   request.writes = std::move(built.writes);
   request.crcs = std::move(built.crcs);
@@ -282,7 +284,8 @@ Task<Status> RepairWorker::put(Run* run, StepContent::Built built) {
 Task<Status> RepairWorker::finish(Run* run) {
   const RepairPlan& plan = run->plan;
   if (run->cover != OpSeq()) {
-    CO_TRY(const store::SealAnswer now, co_await store_.seal(plan.piece, plan.version, plan.epoch));
+    CO_TRY(const store::SealAnswer now,
+           co_await store_.seal(plan.piece, plan.version, plan.epoch, true));
     const OpId settled = now.settled;
     if (settled != OpId{plan.epoch, run->cover}) {
       // The master gave numbers that a writer had used: a late settle of its may have let ops of

@@ -36,6 +36,7 @@ TEST(RepairWorker, MakesEveryPieceOfEveryEncodingAnew) {
       EXPECT_EQ(status->version, ChunkVersion(world.chunk().version() + 1));
       EXPECT_EQ(status->epoch, LeaseEpoch(world.epoch()));
       EXPECT_EQ(status->undecided, 0U);
+      EXPECT_TRUE(status->copy) << "nobody confirmed it";
       EXPECT_GT(reply->next_seq(), world.seq() + 1);
       EXPECT_EQ(reply->bytes_written(), status->blocks * kBlockBytes);
       EXPECT_GE(reply->bytes_read(), reply->bytes_written());
@@ -65,6 +66,29 @@ TEST(RepairWorker, CopiesOnlyTheRegionsThatAreAskedFor) {
       world.expect_consistent();
     }
   }
+}
+
+// For whoever has only the drives. The map's word comes with a writer's requests and with seals.
+TEST(RepairWorker, ACopyIsMarkedFromItsSealOnUntilTheMapConfirmsIt) {
+  RepairWorld world(encoding_of(4, 2), 2);
+  world.write(much(), world.all());
+  world.lose_target();
+  const PieceId id = RepairWorld::id(2);
+  EXPECT_FALSE(world.status(2)->copy);
+  for (const unsigned source : {0U, 1U, 3U, 4U, 5U})
+    world.server(source).error = Error(Code::kUnavailable, "away");
+  EXPECT_EQ(world.repair(layout::kAllRegions).error().code(), Code::kTooFewPieces);
+  EXPECT_TRUE(world.status(2)->copy) << "half done";
+  for (const unsigned source : {0U, 1U, 3U, 4U, 5U}) world.server(source).error.reset();
+  ASSERT_TRUE(world.repair(layout::kAllRegions).has_value());
+  EXPECT_TRUE(world.status(2)->copy);
+  const ChunkVersion version = world.status(2)->version;
+  store::PieceStore& store = world.target().store();
+  const store::OpId nothing{LeaseEpoch(world.epoch()), OpSeq(1)};
+  ASSERT_TRUE(world.loop().run(store.settle(id, nothing, ChunkVersion(2))).has_value());
+  EXPECT_TRUE(world.status(2)->copy) << "an old map";
+  ASSERT_TRUE(world.loop().run(store.seal(id, version, LeaseEpoch(world.epoch()))).has_value());
+  EXPECT_FALSE(world.status(2)->copy);
 }
 
 TEST(RepairWorker, WithoutRegionsThePieceIsOnlyFenced) {

@@ -40,6 +40,8 @@ class Duties {
   virtual void take_scrub_tasks(const std::vector<pb::ScrubTask>& tasks) = 0;
   // Results not yet reported.
   virtual std::vector<pb::ScrubDone> scrubbed() const = 0;
+  // Files wait to be converted: each time the master says it.
+  virtual void offer_conversion() = 0;
   // The master has these.
   virtual void scrub_reported(const std::vector<pb::ScrubDone>& reported) = 0;
 };
@@ -60,6 +62,7 @@ class SickDuties final : public Duties {
     co_return fail(Code::kDiskFailed, failure_.text);
   }
   void set_verify_rate(std::uint32_t) override {}
+  void offer_conversion() override {}
   void take_scrub_tasks(const std::vector<pb::ScrubTask>& tasks) override {
     for (const pb::ScrubTask& task : tasks) {
       if (scrubs_.size() >= kSickScrubsMax) return;

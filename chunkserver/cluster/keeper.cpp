@@ -163,6 +163,7 @@ Task<bool> Keeper::heartbeat_once() {
   duties_.scrub_reported(scrubbed);
   duties_.set_verify_rate(reply->verify_chunks());
   take_removals(*reply);
+  if (reply->convert() && !stopping_) duties_.offer_conversion();
   if (reply->scrub_size() != 0 && !stopping_) {
     duties_.take_scrub_tasks({reply->scrub().begin(), reply->scrub().end()});
   }

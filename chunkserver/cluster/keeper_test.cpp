@@ -32,6 +32,7 @@ class FakeDuties final : public Duties {
     co_return Status();
   }
   void set_verify_rate(std::uint32_t pieces_a_minute) override { rate = pieces_a_minute; }
+  void offer_conversion() override { ++offers; }
   void take_scrub_tasks(const std::vector<pb::ScrubTask>& tasks) override {
     for (const pb::ScrubTask& task : tasks) {
       ++tasks_sent;
@@ -59,6 +60,7 @@ class FakeDuties final : public Duties {
   std::size_t most_removals = 0;
   std::uint32_t rate = 99;
   int tasks_sent = 0;
+  int offers = 0;
   std::map<std::uint64_t, pb::ScrubDone> results;
 
  private:
@@ -88,6 +90,7 @@ class FakeMds final : public rpc::Caller {
     pb::HeartbeatReply reply;
     reply.set_unknown(!known);
     reply.set_verify_chunks(verify_chunks);
+    reply.set_convert(convert);
     for (const std::string& member : members) reply.add_mds(member);
     if (lose_replies != 0) {
       --lose_replies;
@@ -130,6 +133,7 @@ class FakeMds final : public rpc::Caller {
   std::vector<std::uint64_t> to_scrub;
   int scrubs_reported = 0;
   std::uint32_t verify_chunks = 2;
+  bool convert = false;
   pb::RegisterCsRequest last_identity;
   pb::HeartbeatRequest last;
 
@@ -187,6 +191,20 @@ TEST_F(KeeperTest, GoesOnTryingAndRegistersAgainWhenToldUnknown) {
   const int before = mds_.heartbeats;
   loop_.run_for(1s);
   EXPECT_GT(mds_.heartbeats, before + 5);
+}
+
+TEST_F(KeeperTest, OffersConversionWheneverTheMasterDoes) {
+  keeper_->start();
+  loop_.run_for(1s);
+  EXPECT_EQ(duties_.offers, 0);
+  mds_.convert = true;
+  loop_.run_for(1s);
+  EXPECT_GT(duties_.offers, 5);
+  mds_.convert = false;
+  loop_.run_for(200ms);
+  const int before = duties_.offers;
+  loop_.run_for(1s);
+  EXPECT_EQ(duties_.offers, before);
 }
 
 TEST_F(KeeperTest, RemovesBeforeItReports) {

@@ -122,7 +122,7 @@ Task<Result<net::Payload>> DataService::settle(net::Payload request) {
   if (!settle.ParseFromString(request.meta)) co_return undecodable("SETTLE");
   CO_TRY(const PieceId piece, decode_piece(settle.chunk(), settle.piece()));
   const store::OpId below{LeaseEpoch(settle.epoch()), OpSeq(settle.settled_below())};
-  CO_TRY_VOID(co_await store_.settle(piece, below));
+  CO_TRY_VOID(co_await store_.settle(piece, below, ChunkVersion(settle.version())));
   co_return net::Payload();
 }
 

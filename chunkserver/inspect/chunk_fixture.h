@@ -60,6 +60,24 @@ class ChunkWorld {
       stores_[i]->quiesce();
     }
   }
+  void seal(std::uint64_t version, std::uint64_t epoch, erasure::PieceMask pieces) {
+    for (unsigned i = 0; i < stores_.size(); ++i) {
+      if ((pieces >> i & 1U) == 0) continue;
+      const auto sealed = stores_[i]->run(
+          stores_[i]->store().seal(piece(i), ChunkVersion(version), LeaseEpoch(epoch)));
+      EXPECT_TRUE(sealed.has_value());
+    }
+  }
+  // As they were sealed.
+  void resolve(std::uint64_t version, std::uint64_t epoch, std::vector<store::OpId> forward,
+               erasure::PieceMask pieces) {
+    for (unsigned i = 0; i < stores_.size(); ++i) {
+      if ((pieces >> i & 1U) == 0) continue;
+      const Status resolved = stores_[i]->run(
+          stores_[i]->store().resolve(piece(i), ChunkVersion(version), LeaseEpoch(epoch), forward));
+      EXPECT_TRUE(resolved.has_value());
+    }
+  }
   // The chunk servers end as by kill -9.
   void kill() {
     for (unsigned i = 0; i < stores_.size(); ++i) stores_[i]->leave(repository(i));

@@ -1,5 +1,7 @@
 #include "chunkserver/inspect/chunk_salvage.h"
 
+#include <fmt/format.h>
+
 #include "chunkserver/inspect/chunk_fixture.h"
 
 namespace cairn::chunkserver::inspect {
@@ -163,11 +165,16 @@ TEST(ChunkSalvage, AnOpThatSomeLackCountsWhereItCanBeMadeWhole) {
   EXPECT_EQ(all.blocks.at(0), after);
   EXPECT_EQ(all.blocks.at(offset_of(world, 0, 1)), crc_of(world, 0, 1));
   EXPECT_EQ(all.report.lost_blocks, 0U);
-  // Too few are left to make it whole: the state before it is.
-  const Salvaged two(world, 0b011);
+  // Too few are left to make it whole: the state before it is. But the one that is not here may
+  // have had it, and the one that lacks it may have been dropped.
+  const Salvaged two(world, 0b011, 0, true);
   EXPECT_FALSE(two.report.undecided[0].counts);
   EXPECT_EQ(two.blocks.at(0), before);
   EXPECT_EQ(two.report.lost_blocks, 0U);
+  EXPECT_EQ(two.report.assumed_rows, 1U);
+  const Salvaged sure(world, 0b011);
+  EXPECT_EQ(sure.report.lost_blocks, 2U);
+  EXPECT_EQ(sure.blocks.size(), 0U);
   // Only those that have it: it may have been acknowledged.
   const Salvaged others(world, 0b101);
   EXPECT_TRUE(others.report.undecided[0].counts);
@@ -189,6 +196,57 @@ TEST(ChunkSalvage, APieceThatMissedAWriteUnknownToAllIsFoundByTheParity) {
   // With one parity left somebody notices, at least.
   const Salvaged less(world, 0b01111);
   EXPECT_EQ(less.report.contradicting_rows, 1U);
+}
+
+// It takes those that lack the op for stale; they were sealed at the same version.
+TEST(ChunkSalvage, WhatARecoveryTookForStaleIsOld) {
+  ChunkWorld world(3, 2);
+  world.write({.seq = 1}, 0, first(3));
+  world.settle({.seq = 1});
+  world.write({.seq = 2}, 0, first(3), 0b10111);
+  world.seal(2, 5, 0b11111);
+  world.resolve(2, 5, {{LeaseEpoch(1), OpSeq(2)}}, 0b10111);
+  world.kill();
+  const Salvaged all(world, 0b11111);
+  EXPECT_EQ(all.report.newest, 0b10111U);
+  EXPECT_EQ(all.report.older, 0b01000U);
+  EXPECT_EQ(all.report.lost_blocks, 0U);
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_EQ(all.blocks.at(offset_of(world, 0, i)), crc_of(world, 0, i)) << i;
+  }
+  // One that is left of the others is not outvoted, and tells that it is not enough.
+  const Salvaged two(world, 0b01001);
+  EXPECT_EQ(two.lost, (std::set<std::uint64_t>{offset_of(world, 0, 1), offset_of(world, 0, 2)}));
+}
+
+// Cut between its seals, or between its resolves: nothing is lost, and the op under way is there
+// wholly or not at all.
+TEST(ChunkSalvage, ARecoveryMayEndAnywhere) {
+  struct Cut {
+    unsigned sealed, resolved;
+    bool forward;  // as what all pieces have
+  };
+  for (const Cut& cut : {Cut{2, 0, true}, Cut{1, 0, false}, Cut{5, 3, true}, Cut{5, 2, false}}) {
+    SCOPED_TRACE(fmt::format("sealed {} resolved {} {}", cut.sealed, cut.resolved, cut.forward));
+    ChunkWorld world(3, 2);
+    world.write({.seq = 1}, 0, first(3));
+    world.write({.seq = 2}, 1, first(3));
+    world.settle({.seq = 2});
+    const std::uint32_t before = crc_of(world, 0, 0);
+    world.write({.seq = 3}, 0, 0b01, cut.forward ? first(5) : 0b01000);
+    const std::uint32_t after = crc_of(world, 0, 0);
+    world.seal(2, 5, first(cut.sealed));
+    std::vector<store::OpId> ops;
+    if (cut.forward) ops.push_back({LeaseEpoch(1), OpSeq(3)});
+    world.resolve(2, 5, std::move(ops), first(cut.resolved));
+    world.kill();
+    const Salvaged all(world, 0b11111);
+    EXPECT_EQ(all.report.lost_blocks + all.report.contradicting_rows, 0U);
+    const std::uint32_t got = all.blocks.at(0);
+    EXPECT_TRUE(got == after || (got == before && !cut.forward));
+    EXPECT_EQ(all.blocks.at(offset_of(world, 0, 1)), crc_of(world, 0, 1));
+    EXPECT_EQ(all.blocks.at(offset_of(world, 1, 1)), crc_of(world, 1, 1));
+  }
 }
 
 TEST(ChunkSalvage, AnOpThatOneHasSettledCountsEverywhere) {

@@ -128,7 +128,11 @@ TEST(Inspection, ShowsOfAKilledStoreWhatTheNextStartServes) {
     const TemporaryDirectory temp;
     Prng prng(seed);
     LiveOptions options;
-    if (seed % 2 == 0) options.journal_directory = temp / "ssd";
+    if (seed % 2 == 0) {
+      options.journal_directory = temp / "ssd";
+      // Room enough that the live store does not fold into it while it is looked at.
+      options.journal_bytes = 2048 * kBlockBytes;
+    }
     LiveStore live(temp / "cs", options);
     std::map<PieceId, std::uint64_t> seqs;
     for (int i = 0; i < 60; ++i) step(live, prng, &seqs);

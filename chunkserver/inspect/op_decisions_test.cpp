@@ -68,5 +68,33 @@ TEST(OpDecisions, OneThatSomeLackCountsOnlyWhereItCanBeMadeWhole) {
   EXPECT_FALSE(decide({{0, without_op()}, {4, with_op(0b110001)}}, 4).counts);
 }
 
+// A piece of an older version may lack it because it was dropped, or because nobody has it yet.
+TEST(OpDecisions, OlderPiecesTellWhatTheyHaveAndHelpWithNothingElse) {
+  const store::PieceRow with = with_op(0b111);
+  const store::PieceRow without = without_op();
+  const std::vector<UndecidedOp> ops =
+      decide_ops({{0, &with, true}, {1, &without, false}, {2, &without, false}}, 2, 0);
+  ASSERT_EQ(ops.size(), 1U);
+  EXPECT_EQ(ops[0].without, 0b110U);
+  EXPECT_FALSE(ops[0].counts);
+  EXPECT_FALSE(ops[0].sure);
+  EXPECT_TRUE(
+      decide_ops({{0, &with, true}, {1, &without, false}, {2, &with, false}}, 2, 0)[0].counts);
+  // One that does not take part is no help when it is old.
+  const store::PieceRow of_two = with_op(0b011);
+  EXPECT_TRUE(decide_ops({{0, &of_two}, {1, &without}, {2, &without}}, 2, 0)[0].counts);
+  EXPECT_FALSE(decide_ops({{0, &of_two}, {1, &without}, {2, &without, false}}, 2, 0)[0].counts);
+}
+
+// A recovery may have dropped it there: such a piece says nothing.
+TEST(OpDecisions, WhatNewerEpochsSettledIsNoWitness) {
+  const store::PieceRow with = with_op(0b011);
+  store::PieceRow newer = without_op();
+  newer.fence.settled = {LeaseEpoch(4), OpSeq(1)};
+  const UndecidedOp op = decide_ops({{0, &with, false}, {1, &newer, true}}, 2, 0)[0];
+  EXPECT_EQ(op.with, 0b01U);
+  EXPECT_EQ(op.without, 0U);
+}
+
 }  // namespace
 }  // namespace cairn::chunkserver::inspect

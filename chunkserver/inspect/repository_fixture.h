@@ -116,6 +116,7 @@ class LiveStore {
     return runtime::run_blocking(runtime_, std::move(task));
   }
   store::PieceStore& store() { return *store_; }
+  runtime::Runtime& runtime() { return runtime_; }
   Status put(testing::MadePrepare made) {
     return run(store_->prepare(std::move(made.request), std::move(made.body)));
   }

@@ -12,6 +12,9 @@ using erasure::PieceMask;
 
 namespace {
 
+// Choices of one row that are looked at.
+constexpr unsigned kChoicesMost = 4096;
+
 PieceMask bit(std::size_t i) { return PieceMask{1} << i; }
 
 unsigned count(PieceMask mask) { return static_cast<unsigned>(std::popcount(mask)); }
@@ -31,10 +34,118 @@ PieceMask highest(PieceMask mask, unsigned wanted) {
   return mask;
 }
 
+unsigned default_min(unsigned data, unsigned parity) {
+  if (data == 1) return parity <= 1 ? 1 : (1 + parity) / 2 + 1;
+  return parity >= 2 ? data + 1 : data;
+}
+
+// The bits of `mask` that `choice` says, counted from its lowest.
+PieceMask chosen(PieceMask mask, std::uint64_t choice) {
+  PieceMask out = 0;
+  for (; choice != 0; choice >>= 1, mask &= mask - 1) {
+    if ((choice & 1) != 0) out |= mask & (~mask + 1);
+  }
+  return out;
+}
+
+// The next number with as many bits.
+std::uint64_t next_choice(std::uint64_t choice) {
+  if (choice == 0) return UINT64_MAX;
+  const std::uint64_t low = choice & (~choice + 1);
+  const std::uint64_t carried = choice + low;
+  return carried | ((choice ^ carried) / low) >> 2;
+}
+
 }  // namespace
 
 RowSolver::RowSolver(unsigned data, unsigned parity)
-    : codec_(erasure::Codec::get(data, parity)), scratch_(data + parity) {}
+    : codec_(erasure::Codec::get(data, parity)),
+      min_(default_min(data, parity)),
+      scratch_(data + parity) {}
+
+RowSolver::Masks RowSolver::masks_of(const std::vector<Known>& known, bool from_begin) const {
+  Masks masks;
+  masks.sure = all_that_are(known, Known::kSure);
+  masks.older = all_that_are(known, Known::kOlder);
+  masks.absent = all_that_are(known, Known::kAbsent);
+  const PieceMask data = bit(codec_->data()) - 1;
+  CHECK_EQ(masks.absent & ~data, 0U);
+  const PieceMask first_absent = masks.absent & (~masks.absent + 1);
+  masks.absent_are_last = from_begin && first_absent > (data & ~masks.absent);
+  return masks;
+}
+
+// What is settled at a piece was decided in its version or before. A parity piece that was in the
+// chunk then, or later, has it.
+PieceMask RowSolver::outdated_by(PieceMask kept, const Masks& masks) const {
+  std::uint64_t newest = 0;
+  for (std::size_t i = codec_->data(); i < versions_.size(); ++i) {
+    if ((kept & bit(i)) != 0) newest = std::max(newest, versions_[i]);
+  }
+  PieceMask outdated = 0;
+  for (std::size_t i = 0; i < versions_.size(); ++i) {
+    const bool left_out = (masks.older & ~kept & bit(i)) != 0;
+    if (left_out && versions_[i] != 0 && versions_[i] <= newest) outdated |= bit(i);
+  }
+  return outdated;
+}
+
+bool RowSolver::is_proof(PieceMask kept, const Masks& masks) const {
+  const unsigned data = codec_->data();
+  if (count(kept) <= data) return false;
+  // One block to spare alone could be two lost ones that are equal: their sum is zero, too.
+  const bool zeros = (kept & masks.absent) != 0;
+  if (zeros && !masks.absent_are_last && count(kept) < data + 2) return false;
+  const PieceMask parity = ~(bit(data) - 1);
+  if ((kept & masks.sure & parity) != 0) return true;
+  const PieceMask there = kept & ~masks.absent;
+  const auto total = static_cast<unsigned>(scratch_.size());
+  // Else they are of before a write that was acknowledged. All parity of that time was missing then,
+  // and only data that it did not touch was not.
+  const PieceMask without = missing_ | outdated_by(kept, masks);
+  return count((there & parity) | without) > total - min_ ||
+         total - count(there | without) + data <= min_;
+}
+
+bool RowSolver::same_data(PieceMask one, PieceMask other, const std::vector<std::byte*>& blocks,
+                          std::size_t length) {
+  const PieceMask data = bit(codec_->data()) - 1;
+  const auto data_of = [&](PieceMask kept) {
+    std::vector<std::byte> bytes;
+    CHECK(fit(kept, 0, blocks, length));
+    compute(kept, data & ~kept, blocks, length);
+    for (unsigned i = 0; i < codec_->data(); ++i) {
+      const std::byte* const from = (kept & bit(i)) != 0 ? blocks[i] : scratch_[i].data();
+      bytes.insert(bytes.end(), from, from + length);
+    }
+    return bytes;
+  };
+  return data_of(one) == data_of(other);
+}
+
+bool RowSolver::take_older(const Masks& masks, const std::vector<std::byte*>& blocks,
+                           std::size_t length) {
+  const PieceMask data = bit(codec_->data()) - 1;
+  const PieceMask doubtful = masks.older | masks.absent;
+  const PieceMask all = masks.sure | doubtful;
+  unsigned choices = 0;
+  for (unsigned out = 0; out <= count(doubtful) && count(all) - out > codec_->data(); ++out) {
+    PieceMask found = 0;
+    const std::uint64_t end = std::uint64_t{1} << count(doubtful);
+    for (std::uint64_t choice = (std::uint64_t{1} << out) - 1; choice < end;
+         choice = next_choice(choice)) {
+      const PieceMask kept = all & ~chosen(doubtful, choice);
+      if (!is_proof(kept, masks)) continue;
+      if (++choices > kChoicesMost) return false;
+      if (!fit(kept, 0, blocks, length)) continue;
+      if (found != 0 && !same_data(found, kept, blocks, length)) return false;
+      if (found == 0) found = kept;
+    }
+    if (found == 0) continue;
+    return fit(found, data & ~found, blocks, length);
+  }
+  return false;
+}
 
 void RowSolver::compute(PieceMask used, PieceMask want, const std::vector<std::byte*>& blocks,
                         std::size_t length) {
@@ -123,35 +234,36 @@ RowVerdict RowSolver::take_sure(PieceMask sure, const std::vector<std::byte*>& b
   return RowVerdict::kFits;
 }
 
-bool RowSolver::solve_sure(const std::vector<Known>& known, const std::vector<std::byte*>& blocks,
-                           std::size_t length) {
-  const PieceMask sure = all_that_are(known, Known::kSure);
+std::optional<RowVerdict> RowSolver::solve_plain(const std::vector<Known>& known,
+                                                 const std::vector<std::byte*>& blocks,
+                                                 std::size_t length, bool from_begin) {
+  const Masks masks = masks_of(known, from_begin);
   const PieceMask data = bit(codec_->data()) - 1;
-  return count(sure) >= codec_->data() && fit(sure, data & ~sure, blocks, length);
+  if (count(masks.sure) >= codec_->data()) {
+    if (!fit(masks.sure, data & ~masks.sure, blocks, length)) return std::nullopt;
+    return RowVerdict::kSure;
+  }
+  const PieceMask all = masks.sure | masks.older | masks.absent;
+  if (masks.older == 0 || !is_proof(all, masks)) return std::nullopt;
+  if (!fit(all, data & ~all, blocks, length)) return std::nullopt;
+  return RowVerdict::kFits;
 }
 
 RowVerdict RowSolver::solve(const std::vector<Known>& known, const std::vector<std::byte*>& blocks,
                             std::size_t length, bool from_begin, PieceMask* lost) {
   CHECK_EQ(known.size(), scratch_.size());
   CHECK_EQ(blocks.size(), scratch_.size());
-  const PieceMask sure = all_that_are(known, Known::kSure);
-  const PieceMask older = all_that_are(known, Known::kOlder);
-  const PieceMask absent = all_that_are(known, Known::kAbsent);
-  const PieceMask data = bit(codec_->data()) - 1;
-  CHECK_EQ((older | absent) & ~data, 0U);
-  const PieceMask wanted = data & ~sure;
-  RowVerdict verdict = RowVerdict::kSure;
-  if (count(sure) >= codec_->data()) {
-    verdict = take_sure(sure, blocks, length);
-  } else if (wanted != 0) {
-    const PieceMask have = sure | older | absent;
-    const bool older_fit =
-        older != 0 && count(have) > codec_->data() && fit(have, data & ~have, blocks, length);
-    verdict =
-        older_fit ? RowVerdict::kFits : take_for_unwritten(known, sure, blocks, length, from_begin);
+  const Masks masks = masks_of(known, from_begin);
+  RowVerdict verdict = RowVerdict::kLost;
+  if (count(masks.sure) >= codec_->data()) {
+    verdict = take_sure(masks.sure, blocks, length);
+  } else if (masks.older != 0 && take_older(masks, blocks, length)) {
+    verdict = RowVerdict::kFits;
+  } else {
+    verdict = take_for_unwritten(known, masks.sure, blocks, length, from_begin);
   }
   const bool known_all = verdict != RowVerdict::kLost && verdict != RowVerdict::kContradicts;
-  *lost = known_all ? 0 : wanted;
+  *lost = known_all ? 0 : (bit(codec_->data()) - 1) & ~masks.sure;
   return verdict;
 }
 

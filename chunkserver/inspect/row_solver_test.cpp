@@ -135,7 +135,7 @@ TEST(RowSolver, AStaleBlockIsFoundAndComputedWhereTwoParityBlocksAreToSpare) {
       PieceMask lost = 0;
       RowSolver solver(data, parity);
       const std::vector<Known> known(data + parity, Known::kSure);
-      EXPECT_FALSE(solver.solve_sure(known, row.pointers(), kLength));
+      EXPECT_FALSE(solver.solve_plain(known, row.pointers(), kLength, false).has_value());
       EXPECT_EQ(solver.solve(known, row.pointers(), kLength, false, &lost), RowVerdict::kFits);
       EXPECT_EQ(lost, 0U);
       for (unsigned i = 0; i < data; ++i) EXPECT_EQ(row.blocks[i], right.blocks[i]) << stale;
@@ -222,6 +222,97 @@ TEST(RowSolver, AnOlderReplicaNeverSpeaksForALostOne) {
       solver.solve({Known::kOlder, Known::kNot, Known::kNot}, row.pointers(), kLength, true, &lost),
       RowVerdict::kLost);
   EXPECT_EQ(lost, 1U);
+}
+
+// Every row in which each piece is sure, old but right, stale, or not there.
+class EveryRow {
+ public:
+  enum Kind : unsigned { kNowSure, kOldRight, kStale, kGone };
+  EveryRow(unsigned data, unsigned parity, PieceMask touched)
+      : data_(data), solver_(data, parity), then_(data, parity, 1), now_(then_) {
+    Prng prng(touched);
+    for (unsigned i = 0; i < data; ++i) {
+      if ((touched >> i & 1U) == 0) continue;
+      for (std::byte& byte : now_.blocks[i]) byte = static_cast<std::byte>(prng.next());
+    }
+    now_.encode(data);
+  }
+  struct Result {
+    unsigned now_sure = 0, right = 0, stale = 0, gone = 0;
+    RowVerdict verdict = RowVerdict::kLost;
+    bool is_right = false;  // what is not named lost
+    PieceMask lost = 0;
+  };
+  // `missing`: it is known which are stale.
+  Result solve(std::uint64_t number, bool missing) {
+    Row row = now_;
+    PieceMask stale = 0;
+    std::vector<Known> known;
+    Result result;
+    for (unsigned i = 0; i < row.blocks.size(); ++i, number /= 4) {
+      const auto kind = static_cast<Kind>(number % 4);
+      if (kind == kStale) row.blocks[i] = then_.blocks[i];
+      if (kind == kGone) row.forget(i);
+      known.push_back(kind == kNowSure ? Known::kSure
+                      : kind == kGone  ? Known::kNot
+                                       : Known::kOlder);
+      const bool differs = then_.blocks[i] != now_.blocks[i];
+      result.now_sure += kind == kNowSure;
+      result.right += kind == kOldRight || (kind == kStale && !differs);
+      result.stale += kind == kStale && differs;
+      stale |= kind == kStale && differs ? PieceMask{1} << i : 0;
+      result.gone += kind == kGone;
+    }
+    solver_.know(missing ? stale : 0, {});
+    Row plain = row;
+    const auto at_once = solver_.solve_plain(known, plain.pointers(), kLength, false);
+    result.verdict = solver_.solve(known, row.pointers(), kLength, false, &result.lost);
+    if (at_once.has_value()) {
+      EXPECT_EQ(*at_once, result.verdict);
+      EXPECT_TRUE(
+          std::equal(plain.blocks.begin(), plain.blocks.begin() + data_, row.blocks.begin()));
+    }
+    result.is_right = true;
+    for (unsigned i = 0; i < data_; ++i) {
+      if ((result.lost >> i & 1U) == 0) result.is_right &= row.blocks[i] == now_.blocks[i];
+    }
+    return result;
+  }
+
+ private:
+  unsigned data_;
+  RowSolver solver_;
+  Row then_;
+  Row now_;
+};
+
+TEST(RowSolver, NeverTakesWhatAnAcknowledgedWriteReplaced) {
+  struct Code {
+    unsigned data, parity, min;
+  };
+  for (const Code& code : {Code{4, 2, 5}, {2, 1, 2}, {1, 1, 1}, {1, 2, 2}, {3, 2, 4}, {4, 3, 5}}) {
+    const unsigned total = code.data + code.parity;
+    for (PieceMask touched = 1; touched < PieceMask{1} << code.data; ++touched) {
+      EveryRow every(code.data, code.parity, touched);
+      std::uint64_t whole = 0;
+      for (std::uint64_t number = 0; number < std::uint64_t{1} << 2 * total; ++number) {
+        const EveryRow::Result known = every.solve(number, true);
+        ASSERT_TRUE(known.is_right || known.stale > total - code.min)
+            << code.data << "+" << code.parity << " " << touched << " " << number;
+        const EveryRow::Result result = every.solve(number, false);
+        // More pieces never missed such a write.
+        if (result.stale > total - code.min) continue;
+        ASSERT_TRUE(result.is_right) << code.data << "+" << code.parity << " " << number;
+        whole += result.lost == 0;
+        // With two that are stale others could be just as well.
+        const bool one_to_spare = result.now_sure + result.right > code.data && result.stale < 2;
+        if (result.now_sure >= code.data || (one_to_spare && result.gone == 0)) {
+          ASSERT_EQ(result.lost, 0U) << code.data << "+" << code.parity << " " << number;
+        }
+      }
+      EXPECT_GT(whole, 1U);
+    }
+  }
 }
 
 }  // namespace

@@ -48,6 +48,12 @@ Task<Status> BlockDevice::write_durably(std::vector<DeviceWrite> writes) {
   co_return co_await flush();
 }
 
+Task<Status> BlockDevice::write_through(DeviceWrite write) {
+  std::vector<DeviceWrite> writes;
+  writes.push_back(std::move(write));
+  co_return co_await write_durably(std::move(writes));
+}
+
 ByteCount total_bytes(const std::vector<Bytes>& parts) {
   ByteCount total = 0;
   for (const Bytes& part : parts) total += part.size();

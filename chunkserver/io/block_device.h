@@ -53,6 +53,9 @@ class BlockDevice {
   // The writes go in parallel and must not overlap; none at all is a flush. Nothing is written when
   // one of them is refused (kInvalidArgument); after any other error any part of them may be there.
   virtual Task<Status> write_durably(std::vector<DeviceWrite> writes);
+  // One write that is durable when it has ended; of earlier writes it promises nothing. Overlapping
+  // writes must have ended before.
+  virtual Task<Status> write_through(DeviceWrite write);
   // The bytes are not needed any more: they read as zeros or as before (a raw disk may give back
   // anything).
   virtual Task<Status> discard(DiskOffset offset, ByteCount length) = 0;

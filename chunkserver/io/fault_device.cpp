@@ -103,6 +103,14 @@ Task<Status> FaultDevice::write_durably(std::vector<DeviceWrite> writes) {
   co_return status;
 }
 
+Task<Status> FaultDevice::write_through(DeviceWrite write) {
+  if (!plan_.none()) co_return co_await BlockDevice::write_through(std::move(write));
+  CO_TRY_VOID(fenced());
+  Status status = co_await below_->write_through(std::move(write));
+  if (status.has_value()) co_return fenced();
+  co_return status;
+}
+
 Task<Status> FaultDevice::discard(DiskOffset offset, ByteCount length) {
   co_await hold_back(&FaultPlan::write_delay, 0);
   CO_TRY_VOID(fenced());

@@ -36,6 +36,7 @@ class FaultDevice final : public BlockDevice {
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;
   Task<Status> flush() override;
   Task<Status> write_durably(std::vector<DeviceWrite> writes) override;
+  Task<Status> write_through(DeviceWrite write) override;
   Task<Status> discard(DiskOffset offset, ByteCount length) override;
   Task<Status> grow(ByteCount size) override;
   std::string engine() const override { return below_->engine(); }

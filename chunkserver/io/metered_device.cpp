@@ -147,6 +147,19 @@ Task<Status> MeteredDevice::write_durably(std::vector<DeviceWrite> writes) {
   co_return status;
 }
 
+// Counted as what it is: a write and a flush.
+Task<Status> MeteredDevice::write_through(DeviceWrite write) {
+  ++totals_.writes;
+  ++totals_.flushes;
+  totals_.bytes_written += total_bytes(write.parts);
+  Request request;
+  begin(&request);
+  Status status = co_await below_->write_through(std::move(write));
+  end(&request);
+  if (!status.has_value()) ++totals_.writes_failed;
+  co_return status;
+}
+
 Task<Status> MeteredDevice::discard(DiskOffset offset, ByteCount length) {
   co_return co_await below_->discard(offset, length);
 }

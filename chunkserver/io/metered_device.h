@@ -42,6 +42,7 @@ class MeteredDevice final : public BlockDevice {
   // Counts the writes and one flush; a failure counts as one failed write, or as a failed flush
   // when there was nothing to write.
   Task<Status> write_durably(std::vector<DeviceWrite> writes) override;
+  Task<Status> write_through(DeviceWrite write) override;
   Task<Status> discard(DiskOffset offset, ByteCount length) override;
   Task<Status> grow(ByteCount size) override;
   std::string engine() const override { return below_->engine(); }

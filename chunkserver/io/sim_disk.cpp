@@ -52,6 +52,13 @@ class SimDisk::Device final : public BlockDevice {
   }
 
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override {
+    const Result<std::uint64_t> id = co_await put(offset, std::move(parts));
+    if (!id.has_value()) co_return fail(id.error());
+    co_return Status();
+  }
+
+  // The id of the write.
+  Task<Result<std::uint64_t>> put(DiskOffset offset, std::vector<Bytes> parts) {
     CO_TRY_VOID(check_write(*this, offset, parts));
     while (hangs()) co_await changed_.wait();
     if (!alive() || fenced_) co_return fail(cut_off());
@@ -64,7 +71,7 @@ class SimDisk::Device final : public BlockDevice {
     co_await pause(disk_->options_.write_latency);
     if (!alive()) co_return fail(cut_off());
     disk_->end_write(id);
-    co_return Status();
+    co_return id;
   }
 
   Task<Status> flush() override {
@@ -81,6 +88,19 @@ class SimDisk::Device final : public BlockDevice {
     if (!alive() || fenced_) co_return fail(cut_off());
     const std::optional<std::uint64_t> seed = std::exchange(disk_->fail_flush_seed_, std::nullopt);
     disk_->make_durable(ids, seed);
+    if (!seed.has_value()) co_return Status();
+    fenced_ = true;
+    co_return fail(injected("flush"));
+  }
+
+  // Nothing else becomes durable by it, not even what ended before.
+  Task<Status> write_through(DeviceWrite write) override {
+    CO_TRY(const std::uint64_t id, co_await put(write.offset, std::move(write.parts)));
+    if (!alive() || fenced_) co_return fail(cut_off());
+    co_await pause(disk_->options_.flush_latency);
+    if (!alive() || fenced_) co_return fail(cut_off());
+    const std::optional<std::uint64_t> seed = std::exchange(disk_->fail_flush_seed_, std::nullopt);
+    disk_->make_durable(disk_->with_those_below(id), seed);
     if (!seed.has_value()) co_return Status();
     fenced_ = true;
     co_return fail(injected("flush"));
@@ -238,6 +258,19 @@ std::set<std::uint64_t> SimDisk::ended_writes() const {
   std::set<std::uint64_t> ids;
   for (const Unflushed& write : unflushed_) {
     if (write.ended) ids.insert(ids.end(), write.id);
+  }
+  return ids;
+}
+
+// What lies below it would come back over it.
+std::set<std::uint64_t> SimDisk::with_those_below(std::uint64_t id) const {
+  const auto it = std::ranges::lower_bound(unflushed_, id, {}, &Unflushed::id);
+  if (it == unflushed_.end() || it->id != id) return {};
+  std::set<std::uint64_t> ids{id};
+  for (const Unflushed& write : unflushed_) {
+    const bool overlaps =
+        write.first < it->first + it->count() && it->first < write.first + write.count();
+    if (write.id < id && overlaps) ids.insert(write.id);
   }
   return ids;
 }

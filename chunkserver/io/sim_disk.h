@@ -96,6 +96,8 @@ class SimDisk {
   std::uint64_t add_write(std::uint64_t block, const std::vector<Bytes>& parts);
   void end_write(std::uint64_t id);
   std::set<std::uint64_t> ended_writes() const;
+  // It and the earlier writes of its blocks.
+  std::set<std::uint64_t> with_those_below(std::uint64_t id) const;
   // What a flush that covers these writes leaves of them: all; or what the seed says, blocks that
   // are not kept being lost.
   void make_durable(const std::set<std::uint64_t>& ids, std::optional<std::uint64_t> lossy_seed);

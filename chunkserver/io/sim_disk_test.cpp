@@ -48,6 +48,33 @@ TEST(SimDisk, ACrashKeepsDropsAndTearsWhatWasNotFlushed) {
   loop.run(crash_keeps_flushed_only(&loop));
 }
 
+Task<void> write_through_covers_itself(runtime::Runtime* runtime) {
+  int lost = 0;
+  for (std::uint64_t seed = 0; seed < 32; ++seed) {
+    SimDisk disk;
+    std::unique_ptr<BlockDevice> device = disk.attach(*runtime);
+    Status status = co_await device->grow(1_MiB);
+    EXPECT_TRUE(status.has_value());
+    co_await write_blocks(device.get(), 0, 1, 1);
+    co_await write_blocks(device.get(), 4, 2, 1);
+    const Buffer newest = pattern(1, 3);
+    DeviceWrite write{DiskOffset(4 * kBlockBytes), {newest.span()}};
+    status = co_await device->write_through(std::move(write));
+    EXPECT_TRUE(status.has_value());
+    disk.crash(seed);
+    std::unique_ptr<BlockDevice> again = disk.attach(*runtime);
+    const bool there = co_await holds(again.get(), 4, newest);
+    EXPECT_TRUE(there) << seed;
+    const bool other = co_await holds(again.get(), 0, pattern(1, 1));
+    lost += other ? 0 : 1;
+  }
+  EXPECT_GT(lost, 0);
+}
+TEST(SimDisk, AWriteThroughMakesNothingElseDurable) {
+  VirtualLoop loop(1);
+  loop.run(write_through_covers_itself(&loop));
+}
+
 Task<void> flush_covers_only_ended_writes(runtime::Runtime* runtime) {
   SimDisk disk({.write_latency = 5ms, .flush_latency = 1ms});
   std::unique_ptr<BlockDevice> device = disk.attach(*runtime);

@@ -10,6 +10,7 @@
 
 #include "chunkserver/io/block_device.h"
 #include "chunkserver/io/device_file.h"
+#include "chunkserver/io/faster_way.h"
 #include "chunkserver/io/offload.h"
 #include "common/runtime/asio_runtime.h"
 #include "common/runtime/semaphore.h"
@@ -32,6 +33,7 @@ class UringDevice final : public BlockDevice {
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;
   Task<Status> flush() override;
   Task<Status> write_durably(std::vector<DeviceWrite> writes) override;
+  Task<Status> write_through(DeviceWrite write) override;
   Task<Status> discard(DiskOffset offset, ByteCount length) override;
   Task<Status> grow(ByteCount size) override;
   std::string engine() const override { return "io_uring"; }
@@ -41,12 +43,16 @@ class UringDevice final : public BlockDevice {
   // The rest of a write, from `first` on.
   Task<Status> write_parts(ByteCount at, std::vector<iovec> parts, std::size_t first);
   Task<Status> sync_data();
+  Task<Status> write_linked(const DeviceWrite* write);
+  Task<Status> write_dsync(const DeviceWrite* write);
   Status write_failed(const char* doing, int number);
 
   DeviceFile file_;
   runtime::Semaphore slots_;
   std::shared_ptr<UringRing> ring_;
   bool fenced_ = false;
+  FasterWay through_;  // of write_through()
+  bool knows_dsync_ = true;
   Offload offload_;
 };
 

@@ -131,6 +131,16 @@ void UringRing::write(Chain* chain, Request* request, std::uint64_t offset, cons
   finish(entry, chain, request);
 }
 
+void UringRing::write_through(Chain* chain, Request* request, std::uint64_t offset,
+                              const iovec* parts, unsigned count) {
+  make_room(1);
+  io_uring_sqe* const entry = next_entry();
+  prepare_write(entry, offset, parts, count);
+  entry->rw_flags = RWF_DSYNC;
+  label(entry, 0, chain, request);
+  hurry();
+}
+
 void UringRing::sync_data(Chain* chain, Request* request) {
   make_room(1);
   io_uring_sqe* const entry = next_entry();
@@ -148,7 +158,11 @@ void UringRing::write_and_sync(Chain* chain, Request* write, Request* sync, std:
   io_uring_sqe* const flush = next_entry();
   io_uring_prep_fsync(flush, file_, IORING_FSYNC_DATASYNC);
   label(flush, 0, chain, sync);
-  // Everything waits for this one: not for the end of the loop's turn, too.
+  hurry();
+}
+
+// Everything waits for this one: not for the end of the loop's turn, too.
+void UringRing::hurry() {
   if (!in_turn_) submit();
   if (io_uring_sq_ready(&ring_) != 0) wake_for_submit();
 }

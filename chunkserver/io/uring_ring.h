@@ -59,6 +59,9 @@ class UringRing : public std::enable_shared_from_this<UringRing> {
   void read(Chain* chain, Request* request, std::uint64_t offset, void* into, unsigned length);
   void write(Chain* chain, Request* request, std::uint64_t offset, const iovec* parts,
              unsigned count);
+  // As RWF_DSYNC has it: -EOPNOTSUPP or -EINVAL where the kernel does not know it.
+  void write_through(Chain* chain, Request* request, std::uint64_t offset, const iovec* parts,
+                     unsigned count);
   void sync_data(Chain* chain, Request* request);
   // The same as write() and sync_data(): the second begins when the first has done all of its
   // work, else it ends with -ECANCELED.
@@ -73,6 +76,7 @@ class UringRing : public std::enable_shared_from_this<UringRing> {
   void finish(io_uring_sqe* entry, Chain* chain, Request* request);
   void prepare_write(io_uring_sqe* entry, std::uint64_t offset, const iovec* parts,
                      unsigned count) const;
+  void hurry();
   void make_room(unsigned entries);
   void wake_for_submit();
   void turn();

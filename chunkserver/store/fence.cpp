@@ -18,6 +18,15 @@ Error stale_epoch(const FenceState& state, LeaseEpoch epoch) {
                fmt::format("epoch {}, but the piece has seen {}", epoch.raw(), state.epoch.raw()));
 }
 
+// A request that names a version is of the map, or of a repair. A repair's version becomes the
+// map's only when the piece is current, and what follows the map comes only to current pieces: that
+// version, or a newer one, from there confirms the copy.
+void see(FenceState& state, ChunkVersion version, bool copy) {
+  if (version < state.version) return;
+  state.version = version;
+  state.copy = copy;
+}
+
 }  // namespace
 
 bool is_settled(const FenceState& state, OpId op) { return op < state.settled; }
@@ -35,7 +44,7 @@ Result<PrepareVerdict> check_prepare(const FenceState& state, const PrepareTicke
 
 FenceState after_prepare(FenceState state, const PrepareTicket& ticket) {
   state.exists = true;
-  state.version = std::max(state.version, ticket.version);
+  see(state, ticket.version, ticket.copy);
   state.epoch = std::max(state.epoch, ticket.op.epoch);
   // Seq counts from 1: a first op of a new epoch settles all older epochs and nothing of its own.
   // Its own op is never below the mark, whatever the writer claims.
@@ -44,30 +53,34 @@ FenceState after_prepare(FenceState state, const PrepareTicket& ticket) {
   return state;
 }
 
-Result<bool> check_settle(const FenceState& state, OpId below) {
-  if (!state.exists) return fail(missing());
-  if (below.epoch < state.epoch) return fail(stale_epoch(state, below.epoch));
-  // The piece took no op of that epoch: there is nothing to settle.
-  if (below.epoch > state.epoch) return false;
-  return state.settled < below;
+OpId mark_of_settle(const FenceState& state, OpId below) {
+  return below.epoch > state.epoch ? OpId() : below;
 }
 
-FenceState after_settle(FenceState state, OpId below) {
+Result<bool> check_settle(const FenceState& state, OpId below, ChunkVersion version) {
+  if (!state.exists) return fail(missing());
+  if (below.epoch < state.epoch) return fail(stale_epoch(state, below.epoch));
+  return after_settle(state, mark_of_settle(state, below), version) != state;
+}
+
+FenceState after_settle(FenceState state, OpId below, ChunkVersion version) {
+  if (version != ChunkVersion()) see(state, version, false);
   // Only recovery sees a mark of a newer epoch: the op that brought the epoch was not whole.
   state.epoch = std::max(state.epoch, below.epoch);
   state.settled = std::max(state.settled, below);
   return state;
 }
 
-Result<bool> check_seal(const FenceState& state, ChunkVersion version, LeaseEpoch epoch) {
+Result<bool> check_seal(const FenceState& state, ChunkVersion version, LeaseEpoch epoch,
+                        bool copy) {
   if (!state.exists) return fail(missing());
   if (version < state.version) return fail(stale_version(state, version));
   if (epoch < state.epoch) return fail(stale_epoch(state, epoch));
-  return version > state.version || epoch > state.epoch;
+  return after_seal(state, version, epoch, copy) != state;
 }
 
-FenceState after_seal(FenceState state, ChunkVersion version, LeaseEpoch epoch) {
-  state.version = std::max(state.version, version);
+FenceState after_seal(FenceState state, ChunkVersion version, LeaseEpoch epoch, bool copy) {
+  see(state, version, copy);
   state.epoch = std::max(state.epoch, epoch);
   return state;
 }

@@ -34,6 +34,8 @@ struct Journal::Flight {
   EncodedBatch encoded;
   CommittedBatch committed;
   std::vector<io::DeviceWrite> writes;
+  // Blocks that were written directly become durable with this batch: it needs a whole flush.
+  bool brings_direct = false;
   std::optional<Status> written;         // or given up
   std::coroutine_handle<> waiter;        // for `written`
   runtime::Completion<Status> returned;  // the device let go
@@ -265,6 +267,9 @@ void Journal::prepare_writes(Flight& flight) {
   batch.records.reserve(flight.entries.size());
   batch.bodies.reserve(flight.entries.size());
   for (Entry& entry : flight.entries) {
+    const Payload* const payload = payload_of(entry.record);
+    flight.brings_direct |= payload != nullptr && !payload->journaled &&
+                            !payload->extents.empty() && !hooks_.flush_own_only;
     batch.records.push_back(&entry.record);
     batch.bodies.push_back(&entry.body);
   }
@@ -296,7 +301,9 @@ Task<void> Journal::write(std::shared_ptr<Flight> flight, runtime::Runtime* runt
                           RingDevice* ring, bool flush) {
   Status status;
   FAULT_POINT("store.batch.begin");
-  if (flush) {
+  if (flush && !flight->brings_direct && flight->writes.size() == 1) {
+    status = co_await ring->write_through(std::move(flight->writes.front()));
+  } else if (flush) {
     status = co_await ring->write_durably(std::move(flight->writes));
   } else {
     for (io::DeviceWrite& write : flight->writes) {

@@ -52,6 +52,7 @@ class Journal {
  public:
   struct Hooks {
     bool ack_before_flush = false;  // Sabotage
+    bool flush_own_only = false;    // Sabotage
     std::function<Task<Status>(const CommittedBatch* batch)> apply;
     // The ring is full or half full: a checkpoint should release() something.
     std::function<void()> on_pressure;

@@ -15,7 +15,7 @@ std::unexpected<Error> contradiction(PieceId piece, const char* what) {
 }
 
 PrepareTicket ticket_of(const PrepareRecord& record) {
-  return {record.version, record.op, record.settled_below, true};
+  return {record.version, record.op, record.settled_below, true, record.copy};
 }
 
 // Neighbouring blocks as one extent.
@@ -187,13 +187,13 @@ Status PieceIndex::take(PrepareRecord& record) {
 
 Status PieceIndex::take(const SettleRecord& record) {
   TRY(PieceRow* const row, existing(record.piece));
-  row->fence = after_settle(row->fence, record.below);
+  row->fence = after_settle(row->fence, record.below, record.version);
   return settle_below(record.piece, *row, row->fence.settled);
 }
 
 Status PieceIndex::take(const SealRecord& record) {
   TRY(PieceRow* const row, existing(record.piece));
-  row->fence = after_seal(row->fence, record.version, record.epoch);
+  row->fence = after_seal(row->fence, record.version, record.epoch, record.copy);
   return {};
 }
 

@@ -49,6 +49,8 @@ void expect_model(FakeRows& rows, const PieceProgram& program) {
     EXPECT_EQ(undecided(row), program.undecided(id));
     ASSERT_EQ(program.located(rows, id), program.content(id));
     if (row == nullptr) continue;
+    EXPECT_EQ(row->fence.version, program.version(id));
+    EXPECT_EQ(row->fence.copy, program.is_copy(id));
     expect_orderly(*row);
     for (const PendingOp& op : row->pending) {
       ASSERT_EQ(program.located(rows, id, op.op), program.content(id, op.op));

@@ -55,6 +55,11 @@ void PieceProgram::decide_below(Piece& piece, OpId mark) {
   }
 }
 
+void PieceProgram::see(Piece& piece, ChunkVersion version, bool copy) {
+  if (version.raw() >= piece.seen) piece.copy = copy;
+  piece.seen = std::max(piece.seen, version.raw());
+}
+
 std::optional<Record> PieceProgram::prepare(RowReader& rows, PieceId id) {
   Piece& piece = pieces_[id];
   if (prng_.chance(40)) {
@@ -78,7 +83,9 @@ std::optional<Record> PieceProgram::prepare(RowReader& rows, PieceId id) {
   record.participants = 3;
   const PieceRow* const row = rows.piece(id).value();
   const FenceState fence = row == nullptr ? FenceState() : row->fence;
-  const PrepareTicket ticket{record.version, record.op, record.settled_below, true};
+  // Some are of a repair.
+  record.copy = prng_.chance(100);
+  const PrepareTicket ticket{record.version, record.op, record.settled_below, true, record.copy};
   const Result<PrepareVerdict> verdict = check_prepare(fence, ticket);
   if (!verdict.has_value() || *verdict != PrepareVerdict::kTake) return std::nullopt;
   std::vector<std::vector<BlockRange>> ranges = pick_ranges();
@@ -96,6 +103,7 @@ std::optional<Record> PieceProgram::prepare(RowReader& rows, PieceId id) {
     for (std::uint64_t b = range.first; b < range.end(); ++b) op.deltas[b] = homes_[home.next()];
   }
   piece.exists = true;
+  see(piece, record.version, record.copy);
   decide_below(piece, after_prepare(fence, ticket).settled);
   piece.ops[record.op] = std::move(op);
   return record;
@@ -106,10 +114,15 @@ std::optional<Record> PieceProgram::settle(RowReader& rows, PieceId id) {
   const PieceRow* const row = rows.piece(id).value();
   if (row == nullptr) return std::nullopt;
   const OpId below = op_id(piece.epoch, prng_.between(1, piece.seq));
-  const Result<bool> news = check_settle(row->fence, below);
+  ChunkVersion version;
+  if (prng_.chance(200)) ++piece.version;
+  if (prng_.chance(700)) version = ChunkVersion(piece.version);
+  const Result<bool> news = check_settle(row->fence, below, version);
   if (!news.has_value() || !*news) return std::nullopt;
-  decide_below(piece, below);
-  return SettleRecord{id, below};
+  const OpId mark = mark_of_settle(row->fence, below);
+  decide_below(piece, mark);
+  if (version != ChunkVersion()) see(piece, version, false);
+  return SettleRecord{id, mark, version};
 }
 
 std::optional<Record> PieceProgram::seal(RowReader& rows, PieceId id) {
@@ -117,7 +130,10 @@ std::optional<Record> PieceProgram::seal(RowReader& rows, PieceId id) {
   if (rows.piece(id).value() == nullptr) return std::nullopt;
   piece.seq = 1;
   piece.late.clear();
-  return SealRecord{id, ChunkVersion(++piece.version), LeaseEpoch(++piece.epoch)};
+  const SealRecord record{id, ChunkVersion(++piece.version), LeaseEpoch(++piece.epoch),
+                          prng_.chance(300)};
+  see(piece, record.version, record.copy);
+  return record;
 }
 
 std::optional<Record> PieceProgram::resolve(RowReader& rows, PieceId id) {
@@ -147,6 +163,8 @@ std::optional<Record> PieceProgram::remove(PieceId id) {
   piece.late.clear();
   piece.ops.clear();
   piece.exists = false;
+  piece.seen = 0;
+  piece.copy = false;
   return RemoveRecord{id};
 }
 

@@ -34,6 +34,8 @@ class PieceProgram {
   std::map<std::uint64_t, std::uint64_t> located(RowReader& rows, PieceId piece,
                                                  std::optional<OpId> through = {}) const;
   std::set<OpId> undecided(PieceId piece) const;
+  ChunkVersion version(PieceId piece) const { return ChunkVersion(pieces_.at(piece).seen); }
+  bool is_copy(PieceId piece) const { return pieces_.at(piece).copy; }
   std::uint64_t pieces() const;
   const SpaceMap& space() const { return space_; }
   std::map<std::string, int>& made() { return made_; }
@@ -50,6 +52,8 @@ class PieceProgram {
     std::uint64_t version = 1;
     std::uint64_t epoch = 1;
     std::uint64_t seq = 1;
+    std::uint64_t seen = 0;        // the newest version that came
+    bool copy = false;             // it came from a repair only
     std::set<std::uint64_t> late;  // numbers that were left out so far
     std::map<OpId, Op> ops;
   };
@@ -65,6 +69,7 @@ class PieceProgram {
   std::optional<Record> fold(RowReader& rows, PieceId id);
   std::optional<Record> heal(RowReader& rows, PieceId id);
   void decide_below(Piece& piece, OpId mark);
+  static void see(Piece& piece, ChunkVersion version, bool copy);
   std::uint64_t content_of(const LocatedBlock& block) const;
 
   Prng prng_;

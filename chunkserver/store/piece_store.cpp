@@ -79,6 +79,7 @@ PieceStore::PieceStore(runtime::Runtime& runtime, io::BlockDevice& device, kv::K
       group_(runtime) {
   Journal::Hooks hooks;
   hooks.ack_before_flush = options_.sabotage.ack_before_flush;
+  hooks.flush_own_only = options_.sabotage.flush_own_only;
   hooks.apply = [this](const CommittedBatch* batch) { return apply(batch); };
   hooks.on_pressure = [this] {
     pressure_ = true;
@@ -145,27 +146,29 @@ void PieceStore::fence(const Error& error) {
   wake_upkeep();
 }
 
-Task<Status> PieceStore::settle(PieceId piece, OpId below) {
+Task<Status> PieceStore::settle(PieceId piece, OpId below, ChunkVersion version) {
   CO_TRY_VOID(co_await load(piece, {}));
   CO_TRY_VOID(usable());
   CO_TRY(const FenceState fence, fence_of(piece));
-  CO_TRY(const bool news, check_settle(fence, below));
+  CO_TRY(const bool news, check_settle(fence, below, version));
   if (!news) co_return Status();
-  Answer done = submit(SettleRecord{piece, below}, Buffer(), Journal::Urgency::kSoon,
-                       after_settle(fence, below));
+  const OpId mark = mark_of_settle(fence, below);
+  Answer done = submit(SettleRecord{piece, mark, version}, Buffer(), Journal::Urgency::kSoon,
+                       after_settle(fence, mark, version));
   // Nobody waits for it: an op that is settled late is settled all the same.
   static_cast<void>(done);
   co_return Status();
 }
 
-Task<Result<SealAnswer>> PieceStore::seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch) {
+Task<Result<SealAnswer>> PieceStore::seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch,
+                                          bool copy) {
   CO_TRY_VOID(co_await load(piece, {}));
   CO_TRY_VOID(usable());
   CO_TRY(const FenceState fence, fence_of(piece));
-  CO_TRY(const bool news, check_seal(fence, version, epoch));
+  CO_TRY(const bool news, check_seal(fence, version, epoch, copy));
   if (news) {
-    Answer done = submit(SealRecord{piece, version, epoch}, Buffer(), Journal::Urgency::kNow,
-                         after_seal(fence, version, epoch));
+    Answer done = submit(SealRecord{piece, version, epoch, copy}, Buffer(), Journal::Urgency::kNow,
+                         after_seal(fence, version, epoch, copy));
     CO_TRY_VOID(co_await done.wait());
   }
   // A seal that is repeated while the first is under way answers what is durable, too.
@@ -244,7 +247,7 @@ Task<Result<PieceStatusAnswer>> PieceStore::status(PieceId piece) {
   const auto undecided = std::count_if(row->pending.begin(), row->pending.end(),
                                        [](const PendingOp& op) { return !op.decided; });
   co_return PieceStatusAnswer{row->fence.version, row->fence.epoch, row->blocks,
-                              static_cast<std::uint32_t>(undecided)};
+                              static_cast<std::uint32_t>(undecided), row->fence.copy};
 }
 
 StoreStatistics PieceStore::statistics() const {

@@ -54,8 +54,11 @@ class PieceStore {
   // not to (the scrub).
   Task<Result<ReadAnswer>> read(PieceId piece, std::vector<BlockRange> ranges, bool verify = false);
   // Answers at once; it is durable and done soon, or never after a crash.
-  Task<Status> settle(PieceId piece, OpId below);
-  Task<Result<SealAnswer>> seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch);
+  // `version`: of the map in which the piece is current; 0: unknown.
+  Task<Status> settle(PieceId piece, OpId below, ChunkVersion version = {});
+  // `copy`: a repair begins (fence.h).
+  Task<Result<SealAnswer>> seal(PieceId piece, ChunkVersion version, LeaseEpoch epoch,
+                                bool copy = false);
   Task<Status> resolve(PieceId piece, ChunkVersion version, LeaseEpoch epoch,
                        std::vector<OpId> forward);
   // Done already when the piece is not there, or is of a newer version than `most`: it was made

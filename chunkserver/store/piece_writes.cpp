@@ -29,6 +29,10 @@ bool is_orderly(const std::vector<BlockRange>& ranges) {
   return true;
 }
 
+PrepareTicket ticket_of(const PrepareRequest& request) {
+  return {request.version, request.op, request.settled_below, request.create, request.copy};
+}
+
 Error other_content(OpId op) {
   return Error(Code::kInvalidArgument, fmt::format("op {}.{} came before with other content",
                                                    op.epoch.raw(), op.seq.raw()));
@@ -55,7 +59,7 @@ Result<PieceStore::Check> PieceStore::check(const PrepareRequest& request) {
   } else if (row != nullptr) {
     fence = row->fence;
   }
-  const PrepareTicket ticket{request.version, request.op, request.settled_below, request.create};
+  const PrepareTicket ticket = ticket_of(request);
   TRY(const PrepareVerdict verdict, check_prepare(fence, ticket));
   if (!fence.exists) {
     TRY_VOID(check_tombstone(request));
@@ -313,6 +317,7 @@ PrepareRecord record_of(PrepareRequest&& request, std::vector<Extent> extents, b
   record.zeroes = std::move(request.zeroes);
   record.deltas = std::move(request.deltas);
   record.payload = {std::move(extents), std::move(request.crcs), journaled};
+  record.copy = request.copy;
   return record;
 }
 
@@ -350,7 +355,7 @@ Task<Status> PieceStore::prepare(PrepareRequest request, Buffer body) {
   // No suspension between the check and the submission: the op takes its place in the order.
   count_unaligned(request, journaled);
   if (direct) body = Buffer();
-  const PrepareTicket ticket{request.version, request.op, request.settled_below, request.create};
+  const PrepareTicket ticket = ticket_of(request);
   Answer done =
       submit(record_of(std::move(request), std::move(extents), journaled), std::move(body),
              Journal::Urgency::kNow, after_prepare(checked->fence, ticket));

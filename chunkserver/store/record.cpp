@@ -17,6 +17,10 @@ enum class Kind : std::uint8_t {
   kRemove = 5,
   kFold = 6,
   kHeal = 7,
+  // Came later. What names no version, or is of no repair, is as it was.
+  kSettleAt = 8,
+  kSealCopy = 9,
+  kPrepareCopy = 10,
 };
 
 void begin(ByteWriter& out, Kind kind, PieceId piece) {
@@ -48,7 +52,7 @@ Payload get_payload(ByteReader& in, std::uint64_t blocks) {
 }
 
 void encode(ByteWriter& out, const PrepareRecord& r) {
-  begin(out, Kind::kPrepare, r.piece);
+  begin(out, r.copy ? Kind::kPrepareCopy : Kind::kPrepare, r.piece);
   out.put(r.version.raw());
   put_op(out, r.op);
   out.put(r.settled_below.raw());
@@ -59,8 +63,9 @@ void encode(ByteWriter& out, const PrepareRecord& r) {
   put_ranges(out, r.deltas);
   put_payload(out, r.payload);
 }
-PrepareRecord decode_prepare(ByteReader& in) {
+PrepareRecord decode_prepare(ByteReader& in, bool copy) {
   PrepareRecord r;
+  r.copy = copy;
   r.piece = get_piece(in);
   r.version = ChunkVersion(in.get<std::uint64_t>());
   r.op = get_op(in);
@@ -78,21 +83,29 @@ PrepareRecord decode_prepare(ByteReader& in) {
 }
 
 void encode(ByteWriter& out, const SettleRecord& r) {
-  begin(out, Kind::kSettle, r.piece);
+  const bool plain = r.version == ChunkVersion();
+  begin(out, plain ? Kind::kSettle : Kind::kSettleAt, r.piece);
   put_op(out, r.below);
+  if (!plain) out.put(r.version.raw());
 }
-SettleRecord decode_settle(ByteReader& in) {
-  const PieceId piece = get_piece(in);
-  return {piece, get_op(in)};
+SettleRecord decode_settle(ByteReader& in, bool plain) {
+  SettleRecord r;
+  r.piece = get_piece(in);
+  r.below = get_op(in);
+  if (plain) return r;
+  r.version = ChunkVersion(in.get<std::uint64_t>());
+  if (r.version == ChunkVersion()) in.fail();
+  return r;
 }
 
 void encode(ByteWriter& out, const SealRecord& r) {
-  begin(out, Kind::kSeal, r.piece);
+  begin(out, r.copy ? Kind::kSealCopy : Kind::kSeal, r.piece);
   out.put(r.version.raw());
   out.put(r.epoch.raw());
 }
-SealRecord decode_seal(ByteReader& in) {
+SealRecord decode_seal(ByteReader& in, bool copy) {
   SealRecord r;
+  r.copy = copy;
   r.piece = get_piece(in);
   r.version = ChunkVersion(in.get<std::uint64_t>());
   r.epoch = LeaseEpoch(in.get<std::uint64_t>());
@@ -161,15 +174,19 @@ void encode_record(ByteWriter& out, const Record& record) {
 Result<Record> decode_record(std::string_view bytes) {
   ByteReader in(bytes);
   Record record;
-  switch (static_cast<Kind>(in.get<std::uint8_t>())) {
+  const auto kind = static_cast<Kind>(in.get<std::uint8_t>());
+  switch (kind) {
     case Kind::kPrepare:
-      record = decode_prepare(in);
+    case Kind::kPrepareCopy:
+      record = decode_prepare(in, kind == Kind::kPrepareCopy);
       break;
     case Kind::kSettle:
-      record = decode_settle(in);
+    case Kind::kSettleAt:
+      record = decode_settle(in, kind == Kind::kSettle);
       break;
     case Kind::kSeal:
-      record = decode_seal(in);
+    case Kind::kSealCopy:
+      record = decode_seal(in, kind == Kind::kSealCopy);
       break;
     case Kind::kResolve:
       record = decode_resolve(in);

@@ -41,17 +41,20 @@ struct PrepareRecord {
   std::vector<BlockRange> zeroes;  // sorted, disjoint, apart from writes
   std::vector<BlockRange> deltas;  // sorted, disjoint, apart from both
   Payload payload;                 // the blocks of `writes`, then those of `deltas`
+  bool copy = false;               // of a repair
   friend bool operator==(const PrepareRecord&, const PrepareRecord&) = default;
 };
 struct SettleRecord {
   PieceId piece;
   OpId below;
+  ChunkVersion version = {};  // 0: unknown
   friend bool operator==(const SettleRecord&, const SettleRecord&) = default;
 };
 struct SealRecord {
   PieceId piece;
   ChunkVersion version;
   LeaseEpoch epoch;
+  bool copy = false;  // a repair begins
   friend bool operator==(const SealRecord&, const SealRecord&) = default;
 };
 struct ResolveRecord {

@@ -30,6 +30,8 @@ std::vector<Record> sample_records() {
   direct.payload.journaled = false;
   PrepareRecord empty;
   empty.piece = piece_id(6);
+  PrepareRecord copied = sample_prepare();
+  copied.copy = true;
   const FoldRecord fold{piece_id(7), op_id(2, 2), {{4, 2}}, {{{50, 2}}, {8, 9}, true}};
   const HealRecord heal{piece_id(8), {{4, 1}, {6, 1}}, {70, 0}, {{{60, 2}}, {8, 9}, false}};
   return {sample_prepare(),
@@ -40,7 +42,10 @@ std::vector<Record> sample_records() {
           ResolveRecord{piece_id(4), LeaseEpoch(6), {op_id(1, 1), op_id(1, 2)}},
           RemoveRecord{piece_id(5)},
           fold,
-          heal};
+          heal,
+          SettleRecord{piece_id(2), op_id(1, 2), ChunkVersion(7)},
+          SealRecord{piece_id(3), ChunkVersion(4), LeaseEpoch(5), true},
+          copied};
 }
 std::vector<const Record*> pointers(const std::vector<Record>& records) {
   std::vector<const Record*> out;
@@ -81,11 +86,11 @@ void set_crc(Buffer& batch) {
 TEST(Record, ComesBackAsItWasWritten) {
   const std::vector<Record> records = sample_records();
   const EncodedBatch encoded = encode_batch(42, {7, 3, 99}, pointers(records));
-  EXPECT_EQ(encoded.data_blocks, 7U);
+  EXPECT_EQ(encoded.data_blocks, 12U);
   const Result<BatchHead> head = decode_head(encoded.bytes.span(), 42);
   ASSERT_TRUE(head.has_value());
-  EXPECT_EQ(head->data_blocks, 7U);
-  EXPECT_EQ(head->blocks() * kBlockBytes, encoded.bytes.size() + 7 * kBlockBytes);
+  EXPECT_EQ(head->data_blocks, 12U);
+  EXPECT_EQ(head->blocks() * kBlockBytes, encoded.bytes.size() + 12 * kBlockBytes);
   Result<Batch> batch = decode_batch(encoded.bytes.span(), 42);
   ASSERT_TRUE(batch.has_value());
   EXPECT_EQ(batch->sequence, 8U);
@@ -190,6 +195,25 @@ TEST(Record, GoldenBytes) {
   EXPECT_EQ(hex(encoded.bytes.span().first(expected.size() / 2)), expected);
 }
 
+// The other kinds of the same document.
+TEST(Record, GoldenBytesOfWhatNamesTheMapsVersion) {
+  const auto golden = [](const Record& record) {
+    const std::string text = text_of(record);
+    return hex(std::as_bytes(std::span(text)));
+  };
+  const std::string piece = "341200000000000002";
+  EXPECT_EQ(golden(SettleRecord{piece_id(0x1234), op_id(9, 5), ChunkVersion(7)}),
+            "08" + piece + "0900000000000000" + "0500000000000000" + "0700000000000000");
+  EXPECT_EQ(golden(SealRecord{piece_id(0x1234), ChunkVersion(7), LeaseEpoch(9)}),
+            "03" + piece + "0700000000000000" + "0900000000000000");
+  EXPECT_EQ(golden(SealRecord{piece_id(0x1234), ChunkVersion(7), LeaseEpoch(9), true}),
+            "09" + piece + "0700000000000000" + "0900000000000000");
+  PrepareRecord prepare = sample_prepare();
+  const std::string plain = golden(prepare);
+  prepare.copy = true;
+  EXPECT_EQ(golden(prepare), "0a" + plain.substr(2));
+}
+
 TEST(Record, EverySingleBitFlipIsFound) {
   const std::vector<Record> records = sample_records();
   Buffer bytes = sample_batch();
@@ -225,7 +249,7 @@ TEST(Record, TruncatedAndLengthenedRecordsAreCorrupt) {
     EXPECT_FALSE(decode_record(text + '\0').has_value());
     EXPECT_EQ(decode_record(text).value(), record);
   }
-  EXPECT_EQ(decode_record(std::string(30, '\x08')).error().code(), Code::kCorrupt);
+  EXPECT_EQ(decode_record(std::string(30, '\x0b')).error().code(), Code::kCorrupt);
 }
 
 TEST(Record, NonsenseInsideIsCorrupt) {
@@ -247,6 +271,11 @@ TEST(Record, NonsenseInsideIsCorrupt) {
   EXPECT_TRUE(decodes(sample_prepare()));
   EXPECT_FALSE(decodes(ResolveRecord{piece_id(4), LeaseEpoch(6), {op_id(2, 1), op_id(1, 2)}}));
   EXPECT_FALSE(decodes(FoldRecord{piece_id(7), op_id(2, 2), {{4, 2}}, {{{50, 1}}, {8}, true}}));
+  // A settle without a version has no place for one.
+  std::string plain = text_of(SettleRecord{piece_id(2), op_id(1, 2), ChunkVersion(7)});
+  EXPECT_TRUE(decode_record(plain).has_value());
+  std::fill(plain.end() - 8, plain.end(), '\0');
+  EXPECT_FALSE(decode_record(plain).has_value());
   EXPECT_FALSE(decodes(HealRecord{piece_id(8), {{4, 1}}, {70, 71}, {{{60, 1}}, {8}, false}}));
 }
 
@@ -302,7 +331,7 @@ TEST(Record, DecoderSurvivesRandomBytes) {
       // Small numbers reach deeper.
       text.push_back(static_cast<char>(prng.chance(700) ? prng.below(3) : prng.next()));
     }
-    if (!text.empty()) text[0] = static_cast<char>(prng.between(0, 8));
+    if (!text.empty()) text[0] = static_cast<char>(prng.between(0, 11));
     const Result<Record> record = decode_record(text);
     if (record.has_value()) {
       EXPECT_EQ(text_of(*record), text);

@@ -120,6 +120,11 @@ Task<Status> RingDevice::write_durably(std::vector<io::DeviceWrite> writes) {
   co_return translate(std::move(status));
 }
 
+Task<Status> RingDevice::write_through(io::DeviceWrite write) {
+  Status status = co_await device().write_through(std::move(write));
+  co_return translate(std::move(status));
+}
+
 Task<Status> RingDevice::flush() {
   Status status = co_await device().flush();
   co_return translate(std::move(status));

@@ -37,6 +37,8 @@ class RingDevice {
   // The writes, then one flush of device(). They are of write_of(), or, when the ring is in the
   // data file, of any place in it.
   Task<Status> write_durably(std::vector<io::DeviceWrite> writes);
+  // Promises nothing of earlier writes.
+  Task<Status> write_through(io::DeviceWrite write);
   Task<Status> flush();
   io::BlockDevice& device() { return own_ != nullptr ? *own_ : data_; }
   // "the journal FILE" or "the journal in the data file", for messages.

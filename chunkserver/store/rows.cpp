@@ -8,6 +8,9 @@ namespace cairn::chunkserver::store {
 namespace {
 
 constexpr std::uint8_t kRowFormat = 2;
+// Of a piece row: with flags. Those of kRowFormat have none.
+constexpr std::uint8_t kPieceRowFormat = 3;
+constexpr std::uint8_t kCopyFlag = 1;
 constexpr std::size_t kPendingBytesMin = 41;  // of an op without any block
 constexpr std::size_t kRunBytes = 12;
 
@@ -27,17 +30,21 @@ std::uint64_t read_be(std::string_view bytes) {
 }
 
 // Every value begins with the format.
-ByteWriter begin_row() {
+ByteWriter begin_row(std::uint8_t format = kRowFormat) {
   ByteWriter out;
-  out.put(kRowFormat);
+  out.put(format);
   return out;
 }
-Status check_format(ByteReader& in) {
+Result<std::uint8_t> get_format(ByteReader& in, std::uint8_t newest) {
   const auto format = in.get<std::uint8_t>();
   if (!in.ok()) return corrupt("empty");
-  if (format == kRowFormat) return {};
+  if (format >= kRowFormat && format <= newest) return format;
   return fail(Code::kUnsupported,
-              fmt::format("index row of format {}, this program knows {}", format, kRowFormat));
+              fmt::format("index row of format {}, this program knows {}", format, newest));
+}
+Status check_format(ByteReader& in) {
+  TRY_VOID(get_format(in, kRowFormat));
+  return {};
 }
 
 void put_position(ByteWriter& out, const JournalPosition& position) {
@@ -122,10 +129,11 @@ Result<std::uint32_t> parse_segment_number(std::string_view key) {
 }
 
 std::string encode(const PieceRow& row) {
-  ByteWriter out = begin_row();
+  ByteWriter out = begin_row(kPieceRowFormat);
   out.put(row.fence.version.raw());
   out.put(row.fence.epoch.raw());
   put_op(out, row.fence.settled);
+  out.put(row.fence.copy ? kCopyFlag : std::uint8_t{0});
   put_facts(out, row.facts);
   out.put(row.blocks);
   out.put(static_cast<std::uint32_t>(row.forwarded.size()));
@@ -140,12 +148,15 @@ std::string encode(const PieceRow& row) {
 
 Result<PieceRow> decode_piece_row(std::string_view bytes) {
   ByteReader in(bytes);
-  TRY_VOID(check_format(in));
+  TRY(const std::uint8_t format, get_format(in, kPieceRowFormat));
   PieceRow row;
   row.fence.exists = true;
   row.fence.version = ChunkVersion(in.get<std::uint64_t>());
   row.fence.epoch = LeaseEpoch(in.get<std::uint64_t>());
   row.fence.settled = get_op(in);
+  const auto flags = format == kRowFormat ? std::uint8_t{0} : in.get<std::uint8_t>();
+  if (flags > kCopyFlag) in.fail();
+  row.fence.copy = flags == kCopyFlag;
   row.facts = get_facts(in);
   row.blocks = in.get<std::uint64_t>();
   row.forwarded.resize(in.get_count(20));

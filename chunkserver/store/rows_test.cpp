@@ -35,6 +35,9 @@ PieceRow sample_row() {
 TEST(Rows, PiecesComeBackAsTheyWere) {
   const PieceRow row = sample_row();
   EXPECT_EQ(decode_piece_row(encode(row)).value(), row);
+  PieceRow copy = row;
+  copy.fence.copy = true;
+  EXPECT_EQ(decode_piece_row(encode(copy)).value(), copy);
   PieceRow bare;
   bare.fence.exists = true;
   EXPECT_EQ(decode_piece_row(encode(bare)).value(), bare);
@@ -119,6 +122,27 @@ TEST(Rows, GoldenBytes) {
             "0500000000000000"
             "0a00000000000000"
             "02000000");
+}
+
+// A fresh piece 2 of a 4+2 chunk, sealed by a repair.
+TEST(Rows, GoldenBytesOfAPiece) {
+  PieceRow row;
+  row.fence = {true, ChunkVersion(3), LeaseEpoch(9), op_id(9, 5), true};
+  row.facts = {1, 4, 2, 1 << 20, 77, 8};
+  row.blocks = 2;
+  const std::string front =
+      std::string("\3\0\0\0\0\0\0\0", 8) + std::string("\11\0\0\0\0\0\0\0", 8) +
+      std::string("\11\0\0\0\0\0\0\0", 8) + std::string("\5\0\0\0\0\0\0\0", 8);
+  const std::string back = std::string("\1\0\0\0\4\0\0\0\2\0\0\0\0\0\20\0", 16) +
+                           std::string("\115\0\0\0\0\0\0\0\10\0\0\0\0\0\0\0", 16) +
+                           std::string("\2\0\0\0\0\0\0\0", 8) + std::string(8, '\0');
+  EXPECT_EQ(encode(row), "\3" + front + "\1" + back);
+  // The format before had no flags.
+  row.fence.copy = false;
+  EXPECT_EQ(encode(row), "\3" + front + std::string(1, '\0') + back);
+  EXPECT_EQ(decode_piece_row("\2" + front + back).value(), row);
+  EXPECT_EQ(decode_piece_row("\3" + front + "\2" + back).error().code(), Code::kCorrupt);
+  EXPECT_EQ(decode_piece_row("\4" + front + "\1" + back).error().code(), Code::kUnsupported);
 }
 
 TEST(Rows, AnotherFormatIsUnsupported) {

@@ -6,6 +6,7 @@ namespace cairn::chunkserver::store {
 
 struct Sabotage {
   bool ack_before_flush = false;       // journal: a batch counts as durable when it is written
+  bool flush_own_only = false;         // journal: direct blocks are not flushed with their batch
   bool release_before_flush = false;   // checkpoint: the data file is not flushed first
   bool release_before_index = false;   // checkpoint: the index is not flushed before the release
   bool reuse_while_read = false;       // freed blocks are given away beside reads and homing

@@ -44,6 +44,7 @@ struct PrepareRequest {
   OpSeq settled_below;
   std::uint32_t participants = 0;
   bool create = false;
+  bool copy = false;  // of a repair: never on the wire
   PieceFacts facts;
   std::vector<BlockRange> writes;   // sorted, disjoint
   std::vector<std::uint32_t> crcs;  // of the body: writes, then deltas; verified by the caller
@@ -78,6 +79,7 @@ struct PieceStatusAnswer {
   LeaseEpoch epoch;
   std::uint64_t blocks = 0;
   std::uint32_t undecided = 0;
+  bool copy = false;  // unconfirmed
 };
 
 // A block whose bytes are not what its CRC says, or that the drive could not read.

@@ -95,7 +95,8 @@ void TableLoad::want(const TableRows::Piece& known, const PrepareRecord& record)
   want_settled_below(known, after_prepare(known.row.row->fence, ticket).settled);
 }
 void TableLoad::want(const TableRows::Piece& known, const SettleRecord& record) {
-  want_settled_below(known, after_settle(known.row.row->fence, record.below).settled);
+  want_settled_below(known,
+                     after_settle(known.row.row->fence, record.below, record.version).settled);
 }
 void TableLoad::want(const TableRows::Piece& /*known*/, const SealRecord& /*record*/) {}
 void TableLoad::want(const TableRows::Piece& known, const ResolveRecord& record) {

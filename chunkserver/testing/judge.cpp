@@ -183,7 +183,7 @@ class Search {
     // It was checked when something was thought to come that is lost now.
     if (!state.lost) return false;
     next.durable = state.durable;
-    next.durable.call_after_loss(call.call);
+    next.durable.call_after_loss(call.call, state.staged.epoch());
     return go(std::move(next));
   }
 

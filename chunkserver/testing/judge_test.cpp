@@ -198,11 +198,29 @@ TEST(Judge, WhatWasCheckedBesideALostOpStands) {
   ModelPrepare lost = write(1, {{1, 2}});
   lost.op = {2, 1};
   PieceModel now = before;
-  now.call_after_loss(ModelSettle{2, 1});
+  now.call_after_loss(ModelSettle{2, 1}, 2);
   EXPECT_EQ(now.epoch(), 2U);
   EXPECT_EQ(now.undecided(), 0U);
   EXPECT_TRUE(explained(before, {open(lost, 1), done(ModelSettle{2, 1}, 2, 3)}, now));
   EXPECT_FALSE(explained(before, {done(ModelSettle{2, 1}, 2, 3)}, now));
+}
+
+TEST(Judge, ASettleRaisesTheVersionAlsoWhereItSettlesNothing) {
+  const PieceModel before = after({write(1, {{1, 1}})});
+  for (const std::uint64_t epoch : {1U, 2U}) {
+    const ModelSettle settle{epoch, 2, 5};
+    PieceModel now = before;
+    ASSERT_EQ(now.call(settle), std::nullopt);
+    EXPECT_EQ(now.version(), 5U);
+    EXPECT_EQ(now.epoch(), 1U);
+    EXPECT_EQ(now.undecided(), epoch == 1 ? 0U : 1U);
+    EXPECT_TRUE(explained(before, {done(settle, 1, 2)}, now, Ending::kAlive));
+    EXPECT_FALSE(explained(before, {done(settle, 1, 2)}, before, Ending::kAlive));
+    // What is older comes too late.
+    const ModelPrepare late = write(2, {{1, 2}});
+    EXPECT_TRUE(explained(before, {done(settle, 1, 2), refused(late, Code::kStaleVersion, 3, 4)},
+                          now, Ending::kAlive));
+  }
 }
 
 TEST(Judge, WhatHadNoRoomDidNothing) {

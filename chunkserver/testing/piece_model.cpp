@@ -42,7 +42,9 @@ std::string describe(const ModelCall& call) {
                                     p.create ? " create" : "", list(p.writes), list(p.deltas),
                                     zeroes);
                },
-               [](const ModelSettle& s) { return fmt::format("settle {}.{}", s.epoch, s.below); },
+               [](const ModelSettle& s) {
+                 return fmt::format("settle {}.{} v{}", s.epoch, s.below, s.version);
+               },
                [](const ModelSeal& s) { return fmt::format("seal v{} e{}", s.version, s.epoch); },
                [](const ModelResolve& r) {
                  std::string ops;
@@ -108,6 +110,7 @@ std::optional<Code> PieceModel::apply(const ModelSettle& call) {
   if (!exists_) return Code::kPieceMissing;
   if (call.epoch < epoch_) return Code::kStaleEpoch;
   if (call.epoch == epoch_) raise_mark({call.epoch, call.below});
+  version_ = std::max(version_, call.version);
   return std::nullopt;
 }
 
@@ -148,7 +151,7 @@ std::optional<Code> PieceModel::apply(const ModelRead&) {
   return std::nullopt;
 }
 
-void PieceModel::call_after_loss(const ModelCall& lost_behind) {
+void PieceModel::call_after_loss(const ModelCall& lost_behind, std::uint64_t epoch_then) {
   if (const auto* prepare = std::get_if<ModelPrepare>(&lost_behind)) {
     const bool known = exists_ && (prepare->op < settled_ || pending_.contains(prepare->op) ||
                                    forwarded_.contains(prepare->op));
@@ -158,6 +161,8 @@ void PieceModel::call_after_loss(const ModelCall& lost_behind) {
   if (!exists_) return;
   if (const auto* settle = std::get_if<ModelSettle>(&lost_behind)) {
     if (settle->epoch < epoch_) return;
+    version_ = std::max(version_, settle->version);
+    if (settle->epoch != epoch_then) return;
     epoch_ = settle->epoch;
     raise_mark({settle->epoch, settle->below});
     return;

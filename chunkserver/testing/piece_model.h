@@ -32,6 +32,7 @@ struct ModelPrepare {
 struct ModelSettle {
   std::uint64_t epoch = 0;
   std::uint64_t below = 0;
+  std::uint64_t version = 0;  // 0: unknown
 };
 struct ModelSeal {
   std::uint64_t version = 0;
@@ -68,8 +69,8 @@ class PieceModel {
   // What the call answers (nullopt: done); changes the state when it is done.
   std::optional<Code> call(const ModelCall& call);
   // What recovery makes of a record whose predecessors in the same torn batch were not whole: it
-  // was checked when they were thought to come.
-  void call_after_loss(const ModelCall& call);
+  // was checked when they were thought to come, and the epoch to be that one.
+  void call_after_loss(const ModelCall& call, std::uint64_t epoch_then);
 
   bool exists() const { return exists_; }
   std::uint64_t version() const { return version_; }

@@ -7,6 +7,7 @@ namespace {
 
 constexpr PlantedBug kBugs[] = {
     {"ack-before-flush", &store::Sabotage::ack_before_flush},
+    {"flush-own-only", &store::Sabotage::flush_own_only},
     {"release-before-flush", &store::Sabotage::release_before_flush},
     {"release-before-index", &store::Sabotage::release_before_index},
     {"reuse-while-read", &store::Sabotage::reuse_while_read},

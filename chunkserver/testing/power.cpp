@@ -68,6 +68,14 @@ Task<Status> PoweredDevice::flush() {
   co_return flushed;
 }
 
+Task<Status> PoweredDevice::write_through(io::DeviceWrite write) {
+  const bool last = power_.count();
+  if (last) power_.arm_disk(&disk_);
+  Status written = co_await below_->write_through(std::move(write));
+  if (last) power_.finish();
+  co_return written;
+}
+
 Task<Status> PoweredDevice::discard(DiskOffset offset, ByteCount length) {
   co_await sleep_for(runtime(), discard_latency_);
   co_return co_await below_->discard(offset, length);

@@ -84,6 +84,7 @@ class PoweredDevice final : public io::BlockDevice {
   }
   Task<Status> write(DiskOffset offset, std::vector<Bytes> parts) override;
   Task<Status> flush() override;
+  Task<Status> write_through(io::DeviceWrite write) override;
   Task<Status> discard(DiskOffset offset, ByteCount length) override;
   Task<Status> grow(ByteCount size) override;
 

@@ -36,8 +36,9 @@ class Steps {
     });
   }
   // Everything before is decided.
-  Steps& settle(std::uint64_t piece) {
-    return call(piece, ModelSettle{epochs_[piece], seqs_[piece] + 1});
+  // `version`: of the map; 0: unknown.
+  Steps& settle(std::uint64_t piece, std::uint64_t version = 0) {
+    return call(piece, ModelSettle{epochs_[piece], seqs_[piece] + 1, version});
   }
   Steps& seal(std::uint64_t piece) { return call(piece, ModelSeal{2, ++epochs_[piece]}); }
   Steps& resolve(std::uint64_t piece, std::set<ModelOp> forward) {
@@ -179,6 +180,22 @@ constexpr std::array kPrograms = {
                   .pause()
                   .checkpoint()
                   .small(1, kA)
+                  .take();
+            }},
+    Program{"settled at a newer version",
+            [] {
+              return Steps()
+                  .small(1, kA)
+                  .together()
+                  .delta(1, kA)
+                  .small(2, kB)
+                  .then()
+                  .settle(1, 3)
+                  .settle(2, 1)
+                  .small(1, kB)
+                  .settle(2, 2)
+                  .pause()
+                  .checkpoint()
                   .take();
             }},
     Program{"punched",

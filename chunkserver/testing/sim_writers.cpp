@@ -31,7 +31,7 @@ ModelCall SimWriters::draw(PieceId piece, const PieceModel& model) {
   if (!model.exists()) writer.version = std::max(writer.version, model.removed_version() + 1);
   const std::uint64_t dice = prng_.below(100);
   if (dice < 62) return prepare(&writer, model);
-  if (dice < 74) return ModelSettle{writer.epoch, prng_.between(1, writer.decided + 1)};
+  if (dice < 74) return settle(&writer);
   if (dice < 84) {
     if (prng_.chance(800)) {
       ++writer.version;
@@ -51,6 +51,15 @@ ModelCall SimWriters::draw(PieceId piece, const PieceModel& model) {
   }
   if (dice < 96) return ModelRemove{};
   return ghost(writer, model);
+}
+
+// Now and then without a version, or at a newer one: another piece was lost.
+ModelSettle SimWriters::settle(Writer* writer) {
+  ModelSettle settle{writer->epoch, prng_.between(1, writer->decided + 1)};
+  if (prng_.chance(300)) return settle;
+  if (prng_.chance(150)) ++writer->version;
+  settle.version = writer->version;
+  return settle;
 }
 
 ModelPrepare SimWriters::ghost(const Writer& writer, const PieceModel& model) {

@@ -37,6 +37,7 @@ class SimWriters {
   };
 
   ModelPrepare prepare(Writer* writer, const PieceModel& model);
+  ModelSettle settle(Writer* writer);
   void draw_blocks(ModelPrepare* prepare);
   ModelPrepare ghost(const Writer& writer, const PieceModel& model);
 

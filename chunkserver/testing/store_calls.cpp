@@ -92,7 +92,8 @@ Task<CallAnswer> issue(store::PieceStore* store, PieceId piece, const ModelCall*
     co_return answer_of(status);
   }
   if (const auto* one = std::get_if<ModelSettle>(call)) {
-    const Status status = co_await store->settle(piece, op_id(one->epoch, one->below));
+    const Status status =
+        co_await store->settle(piece, op_id(one->epoch, one->below), ChunkVersion(one->version));
     co_return answer_of(status);
   }
   if (const auto* one = std::get_if<ModelSeal>(call)) {

@@ -11,11 +11,6 @@ constexpr std::uint32_t kChunksAtOnce = 16;
 std::unexpected<Error> lost() { return fail(Code::kLeaseExpired, "the lease ended meanwhile"); }
 constexpr std::size_t kChunksKeptMax = 4096;
 
-bool same_layout(const layout::FileLayout& a, const layout::FileLayout& b) {
-  return a.encoding() == b.encoding() && a.cell_bytes() == b.cell_bytes() &&
-         a.piece_bytes() == b.piece_bytes();
-}
-
 // Chunks of a huge file that nobody works on can be asked for again.
 void forget_some(Inode& inode) {
   if (inode.chunks.size() < kChunksKeptMax) return;
@@ -30,6 +25,7 @@ void forget_some(Inode& inode) {
 
 void ChunkMap::learn(ChunkState& chunk, const pb::Chunk& from, PieceMask made) {
   const std::shared_ptr<const ChunkView> old = chunk.view;
+  if (old != nullptr && old->id.raw() != from.id()) return;
   if (old != nullptr && old->version.raw() > from.version()) return;
   std::shared_ptr<const ChunkView> now = ChunkView::from(from);
   if (old != nullptr && old->version == now->version) {
@@ -56,15 +52,15 @@ void ChunkMap::learn(ChunkState& chunk, const pb::Chunk& from, PieceMask made) {
   if (!same) chunk.notify();
 }
 
-Status ChunkMap::learn_layout(Inode& inode, const pb::Layout& layout) {
-  if (inode.layout.has_value() || layout.cell_bytes() == 0) return Status();
-  TRY(const erasure::Encoding encoding,
-      erasure::Encoding::make(layout.encoding().data(), layout.encoding().parity(),
-                              layout.encoding().min()));
-  TRY(const layout::FileLayout arithmetic,
-      layout::FileLayout::make(encoding, layout.cell_bytes(), layout.piece_bytes()));
-  inode.layout = arithmetic;
-  guess_ = arithmetic;
+Status ChunkMap::accept_layout(const InodePtr& inode, const pb::Layout& told) {
+  if (told.cell_bytes() == 0) return Status();
+  TRY(const layout::FileLayout layout, layout_from(told));
+  if (inode->layout.has_value() && !same_layout(*inode->layout, layout)) {
+    stale_(inode);
+    return fail(Code::kLeaseExpired, "the file has another layout than its lease said");
+  }
+  inode->layout = layout;
+  guess_ = layout;
   return Status();
 }
 
@@ -87,7 +83,7 @@ Task<Result<ChunkPtr>> ChunkMap::find(InodePtr inode, std::uint64_t index, Deadl
   if (inode->serial != serial) co_return lost();
   const pb::GetChunksReply& got = reply->get_chunks();
   forget_some(*inode);
-  CO_TRY_VOID(learn_layout(*inode, got.layout()));
+  CO_TRY_VOID(accept_layout(inode, got.layout()));
   std::uint64_t last = index;
   for (const pb::Chunk& chunk : got.chunks()) {
     if (chunk.index() < index) continue;
@@ -116,6 +112,7 @@ Task<Status> ChunkMap::refresh(InodePtr inode, ChunkPtr chunk, Deadline deadline
   const Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
   if (!reply.has_value()) co_return fail(reply.error());
   if (inode->serial != serial) co_return lost();
+  CO_TRY_VOID(accept_layout(inode, reply->get_chunks().layout()));
   for (const pb::Chunk& one : reply->get_chunks().chunks()) {
     if (one.index() == chunk->index) learn(*chunk, one, ~PieceMask{0});
   }
@@ -134,7 +131,7 @@ Task<Result<pb::OpenChunkReply>> ChunkMap::ask_open(InodePtr inode, std::uint64_
   Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
   if (inode->serial != serial) co_return lost();
   if (!reply.has_value()) co_return fail(std::move(reply).error());
-  CO_TRY_VOID(learn_layout(*inode, reply->open_chunk().layout()));
+  CO_TRY_VOID(accept_layout(inode, reply->open_chunk().layout()));
   co_return std::move(*reply->mutable_open_chunk());
 }
 

@@ -2,12 +2,15 @@
 // as long as its lease lives; opens chunks for writing, tells which pieces failed and which regions
 // change, closes chunks that the master holds.
 //
+// Promises: what belongs to another layout than the lease said is never used: then the lease is not
+//           what we take it for, and `stale` gives it up.
 // Requires: a lease on the inode (exclusive for open(), drop(), mark() and close()).
 // Errors:   kLeaseExpired when the lease ended meanwhile; kNoSpace, kTooFewPieces, kBelowMinimum,
 //           kStaleEpoch and others of the master.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -20,7 +23,11 @@ using ChunkPtr = std::shared_ptr<ChunkState>;
 
 class ChunkMap {
  public:
-  ChunkMap(runtime::Runtime& runtime, Session& session) : runtime_(runtime), session_(session) {}
+  // Afterwards nothing that was known of the inode is left.
+  using Stale = std::function<void(InodePtr inode)>;
+
+  ChunkMap(runtime::Runtime& runtime, Session& session, Stale stale)
+      : runtime_(runtime), session_(session), stale_(std::move(stale)) {}
 
   // The chunk as far as known, or asked for. A hole has no view.
   Task<Result<ChunkPtr>> find(InodePtr inode, std::uint64_t index, Deadline deadline);
@@ -48,13 +55,14 @@ class ChunkMap {
                                             Deadline deadline);
   Task<Status> tell(InodePtr inode, ChunkPtr chunk, PieceMask pieces, layout::RegionMask regions,
                     Deadline deadline);
-  Status learn_layout(Inode& inode, const pb::Layout& layout);
-  // Never goes back to an older state. `made`: pieces that must be our doing when they are current
-  // and the chunk was not known at all.
+  Status accept_layout(const InodePtr& inode, const pb::Layout& layout);
+  // Never goes back to an older state, nor to another chunk. `made`: pieces that must be our doing
+  // when they are current and the chunk was not known at all.
   static void learn(ChunkState& chunk, const pb::Chunk& from, PieceMask made);
 
   runtime::Runtime& runtime_;
   Session& session_;
+  const Stale stale_;
   std::optional<layout::FileLayout> guess_;
 };
 

@@ -35,6 +35,7 @@ struct Sabotage {
   bool decide_early = false;  // an op is decided when all participants but one have it
   bool skip_regions = false;  // or before its regions are known to be missed by missing pieces
   bool hold_at_once = false;  // a chunk is closed while ops are under way
+  bool stale_stamps = false;  // a converter does not see that a chunk was changed
 };
 
 struct Options {
@@ -45,6 +46,8 @@ struct Options {
   std::string process;  // names this process for ever (see mds_client.proto)
   std::string mount_point;
   bool read_only = false;
+  std::uint32_t converter =
+      0;  // the chunk server that converts files with this session; 0: a mount
   bool fail_on_nospace = false;  // false: writes wait for space
   ByteCount cache_bytes = 256_MiB;
   ByteCount dirty_bytes_per_file = 64_MiB;

@@ -36,6 +36,18 @@ void Inode::forget() {
   cache.drop_all();
 }
 
+Result<layout::FileLayout> layout_from(const pb::Layout& layout) {
+  TRY(const erasure::Encoding encoding,
+      erasure::Encoding::make(layout.encoding().data(), layout.encoding().parity(),
+                              layout.encoding().min()));
+  return layout::FileLayout::make(encoding, layout.cell_bytes(), layout.piece_bytes());
+}
+
+bool same_layout(const layout::FileLayout& a, const layout::FileLayout& b) {
+  return a.encoding() == b.encoding() && a.cell_bytes() == b.cell_bytes() &&
+         a.piece_bytes() == b.piece_bytes();
+}
+
 StripeGuard::~StripeGuard() {
   if (inode_ == nullptr) return;
   permit_.release();

@@ -15,7 +15,7 @@
 #include "client/core/chunk_state.h"
 #include "client/core/event.h"
 #include "client/core/file_cache.h"
-#include "common/base/error.h"
+#include "common/base/result.h"
 #include "common/layout/file_layout.h"
 #include "common/runtime/semaphore.h"
 #include "proto/mds_client.pb.h"
@@ -97,6 +97,10 @@ struct Inode {
 };
 
 using InodePtr = std::shared_ptr<Inode>;
+
+// Errors: kInvalidArgument.
+Result<layout::FileLayout> layout_from(const pb::Layout& layout);
+bool same_layout(const layout::FileLayout& a, const layout::FileLayout& b);
 
 // Holds the lock of a stripe (unless its deadline came first); forgets its slot when nobody wants
 // it.

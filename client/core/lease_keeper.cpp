@@ -179,7 +179,7 @@ Task<Status> LeaseKeeper::acquire(InodePtr inode, pb::LeaseMode mode, bool pin, 
   if (result.has_value() && inode->mode == pb::LEASE_NONE) {
     // The same epoch that was given up: its op numbers are used. Release it and ask again.
     ++inode->giving_up;
-    co_await give_up(inode, inode->burnt);
+    co_await give_up(inode, inode->burnt, Ops::kUnsettled);
   }
   inode->changed.notify_all();
   co_return result;
@@ -190,9 +190,20 @@ Status LeaseKeeper::install(const InodePtr& inode, const pb::AcquireLeaseReply& 
   const LeaseEpoch epoch(reply.epoch());
   const bool exclusive = reply.mode() == pb::LEASE_EXCLUSIVE;
   if (exclusive && epoch <= inode->burnt) return Status();
+  std::optional<layout::FileLayout> layout;
+  if (reply.layout().cell_bytes() != 0) {
+    TRY(layout, layout_from(reply.layout()));
+  }
+  const bool converted =
+      layout.has_value() && inode->layout.has_value() && !same_layout(*layout, *inode->layout);
   const bool same = granted(*inode, reply.mode()) && inode->mode == reply.mode() &&
                     (!exclusive || inode->epoch == epoch);
-  if (same) {
+  if (converted && granted(*inode, pb::LEASE_SHARED)) {
+    // Not the lease that we take it for. With mode NONE an exclusive one goes back and is asked for
+    // anew: its op numbers were used on other chunks.
+    lose(inode, Error(Code::kLeaseExpired, "the file got another layout under the lease"));
+    if (same && exclusive) return Status();
+  } else if (same) {
     if (!exclusive) inode->attributes = reply.attributes();
     return Status();
   }
@@ -200,16 +211,9 @@ Status LeaseKeeper::install(const InodePtr& inode, const pb::AcquireLeaseReply& 
     inode->error = Error(Code::kLeaseExpired, "the lease was replaced before the data was written");
     inode->forget();
   }
-  if (!granted(*inode, pb::LEASE_SHARED)) inode->forget();
-  if (reply.has_layout() && reply.layout().cell_bytes() != 0) {
-    const pb::Layout& layout = reply.layout();
-    TRY(const erasure::Encoding encoding,
-        erasure::Encoding::make(layout.encoding().data(), layout.encoding().parity(),
-                                layout.encoding().min()));
-    TRY(const layout::FileLayout arithmetic,
-        layout::FileLayout::make(encoding, layout.cell_bytes(), layout.piece_bytes()));
-    inode->layout = arithmetic;
-  }
+  const bool anew = !granted(*inode, pb::LEASE_SHARED) || converted;
+  if (anew) inode->forget();
+  if (anew || layout.has_value()) inode->layout = layout;
   inode->mode = reply.mode();
   inode->epoch = epoch;
   inode->generation = session_.generation();

@@ -89,6 +89,11 @@ class LeaseKeeper {
   // Delayed data cannot be written: it is dropped, `error` is reported, the lease goes back
   // unsettled.
   void abandon(InodePtr inode, Error error);
+  // Gives back what is held, at once and with nothing of it used any more: for a file that was not
+  // written. What is delayed all the same is dropped without a word, and the lease is unsettled.
+  void surrender(InodePtr inode);
+  // As a recall does: quiet, flushed, told, given back. kBusy: it is held all the same.
+  Task<Status> give_back_clean(InodePtr inode);
 
   // Sends unpins, forgets what is over the limit.
   void tick();
@@ -106,6 +111,8 @@ class LeaseKeeper {
   };
   Task<Result<Usage>> enter_pinned(InodePtr inode, pb::LeaseMode mode, bool pin, Deadline deadline);
   Task<Status> acquire(InodePtr inode, pb::LeaseMode mode, bool pin, Deadline deadline);
+  // Nothing that is known or delayed counts any more; its epoch is not used again.
+  void lose(const InodePtr& inode, Error error);
   Status install(const InodePtr& inode, const pb::AcquireLeaseReply& reply, bool pin);
   Task<void> serve_recall(pb::RecallLease recall);
   Task<void> answer_unheld(pb::RecallLease recall);
@@ -118,7 +125,8 @@ class LeaseKeeper {
   Task<void> invalidate(InodePtr inode);
   Task<void> drop_pages(InodePtr inode);
   Task<void> give_back(InodePtr inode, pb::LeaseMode keep);
-  Task<void> give_up(InodePtr inode, LeaseEpoch epoch);
+  enum class Ops { kSettled, kUnsettled };
+  Task<void> give_up(InodePtr inode, LeaseEpoch epoch, Ops ops);
   Task<void> release_idle(InodePtr inode);
   static void set_pinned(Inode& inode);
   void queue_unpin(const Inode& inode);

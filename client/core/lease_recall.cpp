@@ -172,31 +172,58 @@ Task<void> LeaseKeeper::give_back(InodePtr inode, pb::LeaseMode keep) {
     inode->forget();
 }
 
-void LeaseKeeper::abandon(InodePtr inode, Error error) {
-  if (inode->mode == pb::LEASE_NONE) return;
+void LeaseKeeper::lose(const InodePtr& inode, Error error) {
   if (inode->has_delayed()) {
-    log_.error("inode {}: {} bytes of delayed data are lost: {}", inode->id.raw(),
-               inode->cache.dirty_bytes() + inode->cache.claimed_blocks() * kBlockBytes,
-               error.to_string());
+    // All that a converter ever writes is a copy.
+    if (options_.converter == 0) {
+      log_.error("inode {}: {} bytes of delayed data are lost: {}", inode->id.raw(),
+                 inode->cache.dirty_bytes() + inode->cache.claimed_blocks() * kBlockBytes,
+                 error.to_string());
+    }
     inode->error = std::move(error);
   }
-  const LeaseEpoch epoch = inode->epoch;
-  inode->burnt = std::max(inode->burnt, epoch);
+  inode->burnt = std::max(inode->burnt, inode->epoch);
   inode->forget();
   ++inode->releases;
-  ++inode->giving_up;
-  tasks_.spawn(give_up(inode, epoch));
   tasks_.spawn(drop_pages(inode));
   inode->changed.notify_all();
 }
 
-Task<void> LeaseKeeper::give_up(InodePtr inode, LeaseEpoch epoch) {
+void LeaseKeeper::abandon(InodePtr inode, Error error) {
+  if (inode->mode == pb::LEASE_NONE) return;
+  const LeaseEpoch epoch = inode->epoch;
+  ++inode->giving_up;
+  lose(inode, std::move(error));
+  tasks_.spawn(give_up(inode, epoch, Ops::kUnsettled));
+}
+
+void LeaseKeeper::surrender(InodePtr inode) {
+  if (inode->mode == pb::LEASE_NONE) return;
+  const LeaseEpoch epoch = inode->epoch;
+  const Ops ops = inode->has_delayed() ? Ops::kUnsettled : Ops::kSettled;
+  ++inode->giving_up;
+  inode->burnt = std::max(inode->burnt, epoch);
+  inode->forget();
+  ++inode->releases;
+  tasks_.spawn(give_up(inode, epoch, ops));
+  tasks_.spawn(drop_pages(inode));
+  inode->changed.notify_all();
+}
+
+Task<Status> LeaseKeeper::give_back_clean(InodePtr inode) {
+  const Deadline patience = runtime_.after(session_.lease() / 2);
+  co_await retreat(inode, pb::LEASE_NONE, patience);
+  if (inode->mode != pb::LEASE_NONE) co_return fail(Code::kBusy, "the lease is in use");
+  co_return Status();
+}
+
+Task<void> LeaseKeeper::give_up(InodePtr inode, LeaseEpoch epoch, Ops ops) {
   pb::ClientRequest request;
   pb::ReleaseLease& release = *request.mutable_release_lease();
   release.set_inode(inode->id.raw());
   release.set_keep(pb::LEASE_NONE);
   release.set_epoch(epoch.raw());
-  release.set_unsettled(epoch.raw() != 0);
+  release.set_unsettled(epoch.raw() != 0 && ops == Ops::kUnsettled);
   const Deadline deadline = runtime_.after(session_.lease());
   const Result<pb::ClientReply> reply = co_await session_.call(std::move(request), deadline);
   ignore(reply, "an epoch that is over is refused, which is what we want");

@@ -22,7 +22,11 @@ Mount::Mount(runtime::Runtime& runtime, net::Network& network, observe::Log& log
       session_(runtime, network, log, options_, *this),
       links_(runtime, network, options_.credentials),
       leases_(runtime, log, session_, options_, pool_),
-      map_(runtime, session_),
+      map_(runtime, session_,
+           [this](InodePtr inode) {
+             Error error(Code::kLeaseExpired, "the file got another layout under the lease");
+             leases_.abandon(std::move(inode), std::move(error));
+           }),
       reader_(runtime, links_, map_),
       writer_(runtime, log, session_, options_, links_, map_, reader_),
       writeback_(runtime, session_, options_, leases_, writer_, pool_),
@@ -68,7 +72,9 @@ Task<Status> Mount::stop(Deadline deadline) {
   while (!leases_released_ && runtime_.now() < deadline) co_await wake_.wait_until(deadline);
   const bool clean = leases_released_;
   const Deadline bye = std::max(deadline, runtime_.after(100ms));
-  co_await session_.stop(clean && last_flush_.has_value(), bye);
+  // What a converter did not write is of a shadow, which goes with the session.
+  const bool nothing_lost = clean && last_flush_.has_value();
+  co_await session_.stop(nothing_lost || options_.converter != 0, bye);
   co_await links_.stop();
   writer_.interrupt();
   co_await writeback_.stop();

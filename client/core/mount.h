@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "client/core/chunk_map.h"
+#include "client/core/conversion_port.h"
 #include "client/core/cs_links.h"
 #include "client/core/file_system.h"
 #include "client/core/lease_keeper.h"
@@ -19,7 +20,7 @@
 
 namespace cairn::client {
 
-class Mount final : public FileSystem, private Session::Owner {
+class Mount final : public FileSystem, public ConversionPort, private Session::Owner {
  public:
   Mount(runtime::Runtime& runtime, net::Network& network, observe::Log& log, Options options);
   ~Mount() override;
@@ -52,6 +53,21 @@ class Mount final : public FileSystem, private Session::Owner {
   Task<Status> fsync(InodeId inode) override;
   Task<Status> flush(InodeId inode) override;
 
+  std::uint64_t session_generation() const override;
+  Task<Result<pb::NextConversionReply>> next_conversion(pb::NextConversion tell) override;
+  Task<Result<InodeId>> make_shadow(InodeId source) override;
+  void drop_shadow(InodeId shadow) override;
+  Task<Status> settle_shadow(InodeId shadow) override;
+  Task<Result<pb::GetChunksReply>> chunks_of(InodeId file, std::uint64_t first,
+                                             std::uint32_t count) override;
+  Task<Result<Look>> look(InodeId source, std::uint64_t first, std::uint32_t count,
+                          const FileHold* hold) override;
+  Task<Result<std::vector<Buffer>>> read_source(InodeId source, FileOffset offset, ByteCount length,
+                                                const FileHold* hold) override;
+  Task<Result<FileHold>> hold_still(InodeId source) override;
+  void let_go(InodeId source, FileHold* hold) override;
+  Task<Status> swap(FileHold* hold, InodeId shadow) override;
+
  private:
   using Parts = std::vector<Buffer>;
 
@@ -75,6 +91,7 @@ class Mount final : public FileSystem, private Session::Owner {
   Task<Result<Parts>> read_held(InodePtr inode, FileOffset offset, ByteCount length,
                                 Deadline deadline);
   Task<Result<Buffer>> read_mixed(InodePtr inode, FileRun blocks, Deadline deadline);
+  Task<Result<Usage>> enter_source(InodePtr inode, const FileHold* hold, Deadline deadline);
   Task<Status> write_part(InodePtr inode, FileOffset offset, Bytes bytes, bool append);
   Task<Result<bool>> store(InodePtr inode, FileOffset offset, Bytes bytes, bool append);
   Task<Status> fill_edges(InodePtr inode, FileOffset offset, ByteCount length, Deadline deadline);

@@ -68,11 +68,13 @@ Task<Reader::PartsResult> Reader::read(InodePtr inode, FileRun blocks, StripeLoc
       }
       for (; run.count > kSpanBlocksMax; run.first += kSpanBlocksMax, run.count -= kSpanBlocksMax) {
         spans.push_back({*chunk,
+                         layout.encoding(),
                          cell.piece,
                          index * stripes_per_chunk + cell.stripe,
                          {run.first, kSpanBlocksMax}});
       }
-      spans.push_back({*chunk, cell.piece, index * stripes_per_chunk + cell.stripe, run});
+      const std::uint64_t stripe = index * stripes_per_chunk + cell.stripe;
+      spans.push_back({*chunk, layout.encoding(), cell.piece, stripe, run});
     }
     at = advance(at, length);
     left -= length;
@@ -157,7 +159,7 @@ Task<Reader::PartsResult> Reader::try_span(InodePtr inode, Span span, StripeLock
                                            Deadline deadline) {
   const std::shared_ptr<const ChunkView> view = span.chunk->view;
   const PieceMask zero = view == nullptr ? ~PieceMask{0} : view->unwritten | span.chunk->fresh;
-  const unsigned data = inode->layout->encoding().data;
+  const unsigned data = span.encoding.data;
   const bool replicas = data == 1;
   const bool hole = replicas ? view == nullptr || (view->current & ~zero) == 0
                              : (zero & piece_bit(span.piece)) != 0;
@@ -185,7 +187,7 @@ Task<Reader::PartsResult> Reader::try_span(InodePtr inode, Span span, StripeLock
   }
   // A copy that is only slow is better than none.
   const PieceMask broken = avoid && replicas ? 0 : piece_bit(piece);
-  if (!must_lock(*inode, lock)) {
+  if (!must_lock(*inode, span, lock)) {
     PartsResult rebuilt = co_await rebuild(inode, span, broken, deadline);
     co_return rebuilt;
   }

@@ -43,9 +43,11 @@ class Reader {
   Task<void> stop();
 
  private:
-  // A run of blocks of one data piece, inside one stripe unless the chunk is made of replicas.
+  // A run of blocks of one data piece, inside one stripe unless the chunk is made of replicas. It
+  // stays what it is when the lease ends under it and the file gets another encoding.
   struct Span {
     ChunkPtr chunk;
+    erasure::Encoding encoding;
     unsigned piece = 0;
     std::uint64_t stripe = 0;  // of the file
     layout::BlockRun run;
@@ -69,13 +71,13 @@ class Reader {
   Task<Raced> race(InodePtr inode, Span span, StripeLock lock,
                    std::shared_ptr<const ChunkView> view, unsigned piece, Deadline deadline);
   bool is_quick(const std::string& address);
-  bool may_hedge(const Span& span, const ChunkView& view, unsigned piece, unsigned data, bool late);
+  bool may_hedge(const Span& span, const ChunkView& view, unsigned piece, bool late);
   Task<void> run_direct(std::shared_ptr<Race> race, std::shared_ptr<const ChunkView> view,
                         unsigned piece, layout::BlockRun run, Deadline deadline);
   Task<void> run_others(std::shared_ptr<Race> race, InodePtr inode, Span span, StripeLock lock,
                         PieceMask broken, Deadline deadline);
   void report(const ChunkView& view, unsigned piece, const std::vector<layout::BlockRun>& wrong);
-  static bool must_lock(const Inode& inode, StripeLock lock);
+  static bool must_lock(const Inode& inode, const Span& span, StripeLock lock);
   Task<PartsResult> rebuild(InodePtr inode, Span span, PieceMask broken, Deadline deadline);
   Task<void> read_into(InodePtr inode, Span span, unsigned piece,
                        std::shared_ptr<const ChunkView> view, Deadline deadline,

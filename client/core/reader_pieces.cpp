@@ -83,7 +83,7 @@ Task<void> Reader::read_into(InodePtr /*inode*/, Span span, unsigned piece,
 Task<Reader::PartsResult> Reader::rebuild(InodePtr inode, Span span, PieceMask broken,
                                           Deadline deadline) {
   const std::shared_ptr<const ChunkView> view = span.chunk->view;
-  const erasure::Encoding encoding = inode->layout->encoding();
+  const erasure::Encoding encoding = span.encoding;
   const unsigned pieces = static_cast<unsigned>(view->pieces.size());
   const std::size_t bytes = span.run.count * kBlockBytes;
   std::vector<Buffer> have(pieces);

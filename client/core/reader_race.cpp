@@ -27,9 +27,8 @@ struct Reader::Race {
 };
 
 // A row must not change while it is rebuilt. Who has a shared lease needs no lock: nobody writes.
-bool Reader::must_lock(const Inode& inode, StripeLock lock) {
-  return inode.layout->encoding().data > 1 && lock == StripeLock::kFree &&
-         inode.mode == pb::LEASE_EXCLUSIVE;
+bool Reader::must_lock(const Inode& inode, const Span& span, StripeLock lock) {
+  return span.encoding.data > 1 && lock == StripeLock::kFree && inode.mode == pb::LEASE_EXCLUSIVE;
 }
 
 Task<void> Reader::run_direct(std::shared_ptr<Race> race, std::shared_ptr<const ChunkView> view,
@@ -42,7 +41,7 @@ Task<void> Reader::run_direct(std::shared_ptr<Race> race, std::shared_ptr<const 
 
 Task<void> Reader::run_others(std::shared_ptr<Race> race, InodePtr inode, Span span,
                               StripeLock lock, PieceMask broken, Deadline deadline) {
-  if (must_lock(*inode, lock)) {
+  if (must_lock(*inode, span, lock)) {
     StripeGuard guard = co_await lock_stripe_until(&runtime_, inode, span.stripe, deadline);
     if (race->over) co_return;
     if (!guard.held()) {
@@ -65,8 +64,7 @@ bool Reader::is_quick(const std::string& address) {
 
 // One that is merely late counts against the share of reads that may be hedged. One that is very
 // late does not, but then the others must be quicker than it.
-bool Reader::may_hedge(const Span& span, const ChunkView& view, unsigned piece, unsigned data,
-                       bool late) {
+bool Reader::may_hedge(const Span& span, const ChunkView& view, unsigned piece, bool late) {
   if (!late) return book_.take_hedge();
   PieceMask quick = 0;
   const PieceMask zero = view.unwritten | span.chunk->fresh;
@@ -76,7 +74,7 @@ bool Reader::may_hedge(const Span& span, const ChunkView& view, unsigned piece, 
     const bool zeros_only = (zero & piece_bit(i)) != 0;
     if (zeros_only || (readable && is_quick(view.pieces[i].address))) quick |= piece_bit(i);
   }
-  return count_of(quick) >= data;
+  return count_of(quick) >= span.encoding.data;
 }
 
 Task<Reader::Raced> Reader::race(InodePtr inode, Span span, StripeLock lock,
@@ -101,7 +99,7 @@ Task<Reader::Raced> Reader::race(InodePtr inode, Span span, StripeLock lock,
       continue;
     }
     if (now >= late) links_.mark_slow(address);
-    hedged = may_hedge(span, *view, piece, inode->layout->encoding().data, now >= late);
+    hedged = may_hedge(span, *view, piece, now >= late);
     next = now >= late ? Instant::infinite() : late;
     if (!hedged) continue;
     ++hedged_;

@@ -31,6 +31,8 @@ bool is_mutation(const pb::ClientRequest& request) {
     case pb::ClientRequest::kDropPieces:
     case pb::ClientRequest::kCommitFile:
     case pb::ClientRequest::kCloseChunk:
+    case pb::ClientRequest::kMakeShadow:
+    case pb::ClientRequest::kSwapData:
       return true;
     case pb::ClientRequest::kReleaseLease:
       return request.release_lease().epoch() != 0;
@@ -65,7 +67,9 @@ Task<Status> Session::start(Deadline deadline) {
   tasks_.spawn(run());
   while (channel_ == nullptr) {
     const bool told = co_await changed_.wait_until(deadline);
+    if (stopping_) co_return fail(Code::kCancelled, "stopped while it was started");
     if (channel_ != nullptr) break;
+    if (stopping_) co_return fail(Code::kCancelled, "the session is being stopped");
     std::optional<Error> fatal = fatal_refusal();
     if (fatal.has_value() || !told || runtime_.now() >= deadline) {
       Error error = fatal.has_value() ? std::move(*fatal) : refusal();

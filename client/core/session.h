@@ -52,7 +52,7 @@ class Session {
   ~Session();
 
   // Connects and opens the session. Errors: kUnavailable, kTimeout, kNotAuthenticated,
-  // kWrongCluster.
+  // kWrongCluster, kCancelled (stop() meanwhile).
   Task<Status> start(Deadline deadline);
   // Says good-bye when `clean`; ends every call under way with kCancelled.
   Task<void> stop(bool clean, Deadline deadline);

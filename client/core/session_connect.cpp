@@ -139,6 +139,7 @@ Task<Status> Session::open_new_or_resume(ChannelPtr channel, std::uint64_t resum
   open.set_protocol(1);
   open.set_resume(resume);
   open.set_read_only(options_.read_only);
+  open.set_converter(options_.converter);
   const Instant sent = runtime_.now();
   const Deadline deadline = runtime_.after(resume == 0 ? kOpenTimeout : kResumeTimeout);
   const Result<pb::ClientReply> reply = co_await exchange(channel, &request, deadline);

@@ -38,6 +38,8 @@ bool Writeback::room(const InodePtr& inode, FileOffset offset, ByteCount length)
   if (inode->layout.has_value()) {
     inode->cache.keep_old(inode->layout->encoding().data,
                           inode->layout->cell_bytes() / kBlockBytes);
+  } else {
+    inode->cache.keep_old(0, 0);
   }
   const FileCache& cache = inode->cache;
   const ByteCount busy = cache.dirty_bytes() + cache.claimed_blocks() * kBlockBytes;

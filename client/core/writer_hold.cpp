@@ -94,6 +94,7 @@ void Writer::tell_settled(const Inode& inode, ChunkState& chunk) {
     settle.set_piece(i);
     settle.set_epoch(inode.epoch.raw());
     settle.set_settled_below(chunk.settled_told.raw());
+    settle.set_version(chunk.view->version.raw());
     net::Payload payload;
     payload.meta = settle.SerializeAsString();
     links_.post(chunk.view->pieces[i].address, pb::OP_SETTLE, std::move(payload));

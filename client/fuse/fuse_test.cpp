@@ -1,6 +1,5 @@
 // What of client/fuse can be tested without a kernel. tests/mount has the rest.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -128,40 +127,6 @@ TEST(MountPoint, NamesWhatCannotBeUsed) {
   ASSERT_FALSE(file.has_value());
   EXPECT_EQ(file.error().code(), Code::kBusy);
   EXPECT_EQ(prepare_mount_point("/usr/../usr/", "cairn://a").value_or(""), "/usr");
-}
-
-TEST(Process, KnowsItselfAsAlive) {
-  const Result<std::string> self = process_identity();
-  ASSERT_TRUE(self.has_value());
-  EXPECT_TRUE(process_alive(*self));
-}
-
-TEST(Process, AnEndedChildIsDead) {
-  int pipe_ends[2];
-  ASSERT_EQ(::pipe(pipe_ends), 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const std::string name = process_identity().value_or("");
-    const bool written = ::write(pipe_ends[1], name.data(), name.size()) > 0;
-    ::_exit(written ? 0 : 1);
-  }
-  std::string name(256, '\0');
-  const ssize_t count = ::read(pipe_ends[0], name.data(), name.size());
-  ASSERT_GT(count, 0);
-  name.resize(static_cast<std::size_t>(count));
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_FALSE(process_alive(name));
-  ::close(pipe_ends[0]);
-  ::close(pipe_ends[1]);
-}
-
-TEST(Process, OtherBootIsDeadOtherNamespaceAndUnknownSpellingLive) {
-  const std::string self = process_identity().value();
-  const std::size_t space = self.rfind(' ');
-  EXPECT_TRUE(process_alive(self.substr(0, space) + " 1"));
-  EXPECT_FALSE(process_alive("1 1 00000000-0000-0000-0000-000000000000 1"));
-  EXPECT_TRUE(process_alive("something else"));
 }
 
 TEST(Process, NobodyKillsUs) {

@@ -13,4 +13,6 @@ void keep_freed_memory() {
   CHECK_EQ(::mallopt(M_TRIM_THRESHOLD, kTrimThreshold), 1);
 }
 
+void give_freed_memory_back() { ::malloc_trim(0); }
+
 }  // namespace cairn::daemon

@@ -9,4 +9,7 @@ namespace cairn::daemon {
 // Daemon::start() does.
 void keep_freed_memory();
 
+// After work that needed much and is over for long: what it freed goes back to the system.
+void give_freed_memory_back();
+
 }  // namespace cairn::daemon

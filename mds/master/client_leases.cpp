@@ -73,6 +73,8 @@ Task<ClientService::Reply> ClientService::release_exclusive(SessionId session,
   *mutation.mutable_request() = std::move(request);
   Reply reply = co_await propose(std::move(mutation));
   parts_.holds.poke(inode);
+  // A shadow is kept by its lease, too.
+  if (parts_.conversions.is_converter(session)) parts_.purger.want();
   if (unsettled && reply.has_value() && reply->error().code() == 0) {
     // The lease is given back, its open chunks are not whole: nobody is served before they are.
     env_.tasks.spawn(settle_release(this, session, release));

@@ -33,7 +33,7 @@ Task<ClientService::Reply> ClientService::mutate(SessionId session, pb::ClientRe
     co_return fail(Code::kOverloaded, "too many mutations of this session are unanswered");
   }
   pb::ClientMutation mutation;
-  if (request.has_open_chunk() || request.has_set_attr()) {
+  if (request.has_open_chunk() || request.has_set_attr() || request.has_swap_data()) {
     // A repeat after a failover: what is waited for or missing now must not become its answer.
     CO_TRY(std::optional<pb::ClientReply> stored,
            state::queries::stored_reply(env_.tables, session, RequestSeq(request.seq())));
@@ -65,8 +65,21 @@ Task<ClientService::Reply> ClientService::mutate(SessionId session, pb::ClientRe
     const Status free = co_await wait_for_hold(session, at);
     if (!free.has_value()) co_return fail(free.error());
   }
+  const InodeId converted = InodeId::from_raw(request.swap_data().inode());
+  if (request.has_swap_data()) {
+    const Status may = parts_.conversions.begin_swap(session, converted);
+    if (!may.has_value()) {
+      pb::ClientReply refused;
+      fill_error(may.error(), refused.mutable_error());
+      co_return refused;
+    }
+  }
   *mutation.mutable_request() = request;
   Reply reply = co_await propose(std::move(mutation));
+  if (request.has_swap_data()) {
+    const bool done = reply.has_value() && reply->error().code() == 0;
+    parts_.conversions.end_swap(session, converted, done ? &reply->attributes() : nullptr);
+  }
   if (!reply.has_value()) co_return reply;
   if (reply->has_open_chunk()) {
     parts_.cs_board.fill_addresses(reply->mutable_open_chunk()->mutable_chunk());
@@ -135,6 +148,9 @@ void ClientService::after_mutation(SessionId session, const pb::ClientRequest& r
   if (request.has_make_node() && alive != nullptr && !alive->ending) {
     const InodeId inode = InodeId::from_raw(reply.make_node().attributes().inode());
     if (request.make_node().pin() != 0) parts_.pins.add(inode, session);
+  }
+  if (request.has_make_shadow() && alive != nullptr && !alive->ending) {
+    parts_.pins.add(InodeId::from_raw(reply.make_node().attributes().inode()), session);
   }
   if (request.has_unlink() || request.has_rename()) parts_.purger.want();
   if (request.has_close_chunk()) {

@@ -67,6 +67,9 @@ Task<ClientService::Reply> ClientService::dispatch(std::shared_ptr<Connection> c
     case Op::kAcquireLease:
       reply = co_await acquire_lease(id, std::move(*request.mutable_acquire_lease()));
       break;
+    case Op::kNextConversion:
+      reply = next_conversion(id, request.next_conversion());
+      break;
     case Op::kUnpin:
       reply = unpin(id, request.unpin());
       break;
@@ -88,6 +91,8 @@ Task<ClientService::Reply> ClientService::dispatch(std::shared_ptr<Connection> c
     case Op::kDropPieces:
     case Op::kCloseChunk:
     case Op::kCommitFile:
+    case Op::kMakeShadow:
+    case Op::kSwapData:
       reply = co_await mutate(id, std::move(request));
       break;
     default:

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "mds/master/chunk_holds.h"
+#include "mds/master/conversions.h"
 #include "mds/master/cs_board.h"
 #include "mds/master/environment.h"
 #include "mds/master/lease_board.h"
@@ -31,6 +32,7 @@ class ClientService {
     Recovery& recovery;
     ChunkHolds& holds;
     Repairs& repairs;
+    Conversions& conversions;
     SessionEnder& ender;
     Purger& purger;
     // Every session of the table has said what it held.
@@ -52,6 +54,7 @@ class ClientService {
   Task<Reply> close_session(SessionId session);
   Reply reclaim(SessionId session, const pb::Reclaim& request);
   Reply list_host_sessions(const pb::ListHostSessions& request) const;
+  Reply next_conversion(SessionId session, const pb::NextConversion& request);
   Reply end_dead_session(const pb::EndDeadSession& request);
   // client_reads.cpp
   Task<Reply> read(SessionId session, pb::ClientRequest request);

@@ -27,7 +27,7 @@ Task<ClientService::Reply> ClientService::open_session(std::shared_ptr<Connectio
   if (!opened.has_value()) co_return fail(std::move(opened).error());
   pb::ClientReply reply;
   *reply.mutable_open_session() = std::move(*opened->mutable_open_session());
-  const std::int64_t lease_ms = env_.settings.lease / 1ms;
+  const std::int64_t lease_ms = lease_of(request, env_.settings.lease) / 1ms;
   reply.mutable_open_session()->set_lease_ms(lease_ms);
   reply.mutable_open_session()->set_reclaim(false);
   add_addresses(env_.settings, reply.mutable_open_session());
@@ -39,6 +39,10 @@ Task<ClientService::Reply> ClientService::open_session(std::shared_ptr<Connectio
                 record.request().host(), record.request().mount_point());
   Session& session = parts_.sessions.put(std::move(record), false, env_.runtime.now());
   parts_.sessions.attach(session, connection, env_.runtime.now());
+  const std::uint32_t converter = session.record.request().converter();
+  if (converter != 0) {
+    parts_.conversions.opened(SessionId::from_raw(session.record.id()), converter, false);
+  }
   co_return reply;
 }
 
@@ -77,7 +81,7 @@ ClientService::Reply ClientService::resume_session(const std::shared_ptr<Connect
   opened->set_session(id.raw());
   opened->set_client_id(session->record.client_id());
   opened->set_cluster_id(env_.settings.cluster_id.raw());
-  opened->set_lease_ms(env_.settings.lease / 1ms);
+  opened->set_lease_ms(lease_of(session->record.request(), env_.settings.lease) / 1ms);
   opened->set_root(kRootInode.raw());
   opened->set_reclaim(session->expected);
   add_addresses(env_.settings, opened);
@@ -116,6 +120,14 @@ ClientService::Reply ClientService::list_host_sessions(const pb::ListHostSession
     entry->set_session(id.raw());
     entry->set_process(session.record.request().process());
   }
+  return reply;
+}
+
+ClientService::Reply ClientService::next_conversion(SessionId session,
+                                                    const pb::NextConversion& request) {
+  TRY(pb::NextConversionReply next, parts_.conversions.next(session, request));
+  pb::ClientReply reply;
+  *reply.mutable_next_conversion() = std::move(next);
   return reply;
 }
 

@@ -37,19 +37,14 @@ Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& l
               }),
       events_(env_),
       ender_(env_, sessions_, pins_, leases_, recovery_,
-             [this](const Session& gone, std::string reason) {
-               events_.write(
-                   "CLN", Severity::kInfo,
-                   fmt::format("session {} of client {} at {} ended: {}", gone.record.id(),
-                               gone.record.client_id(), gone.record.request().host(), reason));
-               end_grace_if_known();
-               purger_.poke();
-             }),
+             [this](const Session& gone, std::string reason) { session_ended(gone, reason); }),
       purger_(env_, [this](InodeId inode) { return may_purge(inode); }),
       holds_(env_, sessions_, recovery_),
       repairs_(env_, {.cs_board = cs_board_, .holds = holds_, .events = events_}),
       census_(env_, cs_board_, repairs_),
       scrubs_(env_, cs_board_, events_),
+      conversions_(
+          env_, {.cs_board = cs_board_, .events = events_, .in_grace = [this] { return grace_; }}),
       clients_(env_, {.sessions = sessions_,
                       .pins = pins_,
                       .leases = leases_,
@@ -57,6 +52,7 @@ Master::Master(runtime::Runtime& runtime, net::Network& network, observe::Log& l
                       .recovery = recovery_,
                       .holds = holds_,
                       .repairs = repairs_,
+                      .conversions = conversions_,
                       .ender = ender_,
                       .purger = purger_,
                       .on_reclaimed = [this] { end_grace_if_known(); }}) {}
@@ -81,6 +77,7 @@ Status Master::start() {
   tasks_.spawn(EventWriter::run(&events_));
   tasks_.spawn(Purger::run(&purger_));
   tasks_.spawn(Repairs::run(&repairs_));
+  tasks_.spawn(Conversions::run(&conversions_));
   return {};
 }
 
@@ -119,7 +116,9 @@ Status Master::load() {
   for (pb::SessionRecord& record : sessions) {
     const SessionId id = SessionId::from_raw(record.id());
     const bool ending = record.ending();
+    const std::uint32_t converter = record.request().converter();
     sessions_.put(std::move(record), !ending, started_);
+    if (converter != 0 && !ending) conversions_.opened(id, converter, true);
     if (ending) ender_.go_on(id);
   }
   grace_ = sessions_.any_expected();
@@ -134,7 +133,29 @@ void Master::end_grace_if_known() {
   purger_.poke();
 }
 
-bool Master::may_purge(InodeId inode) const { return !grace_ && !pins_.pinned(inode); }
+void Master::session_ended(const Session& gone, const std::string& reason) {
+  const pb::OpenSession& opened = gone.record.request();
+  if (opened.converter() != 0) {
+    // Chunk servers come and go with the work: that is no news of a mount.
+    env_.log.info("session {} of the converter of CS#{} ended: {}", gone.record.id(),
+                  opened.converter(), reason);
+    conversions_.ended(SessionId::from_raw(gone.record.id()));
+  } else {
+    events_.write("CLN", Severity::kInfo,
+                  fmt::format("session {} of client {} at {} ended: {}", gone.record.id(),
+                              gone.record.client_id(), opened.host(), reason));
+  }
+  end_grace_if_known();
+  purger_.poke();
+}
+
+// A shadow is without a name from its birth: its pin follows a moment later, its lease is there at
+// once.
+bool Master::may_purge(InodeId inode) const {
+  if (grace_ || pins_.pinned(inode)) return false;
+  const Result<pb::InodeRecord> record = state::queries::inode(tables_, inode);
+  return !record.has_value() || record->shadow_of() == 0 || record->lease_session() == 0;
+}
 
 void Master::accept(std::unique_ptr<net::Stream> stream) {
   if (stopping_) {
@@ -197,9 +218,11 @@ void Master::step(Instant now) {
   tell_cluster_state(now);
   purger_.step();
   scrubs_.step(now);
+  conversions_.step(now);
   for (const SessionId id : sessions_.expired(now, options_.settings.lease)) {
-    ender_.begin(id, fmt::format("nothing was heard of it for {} s", options_.settings.lease / 1s),
-                 true);
+    const pb::OpenSession& opened = sessions_.find(id)->record.request();
+    const Duration silent = lease_of(opened, options_.settings.lease);
+    ender_.begin(id, fmt::format("nothing was heard of it for {} s", silent / 1s), true);
   }
   end_grace_if_known();
 }
@@ -253,6 +276,7 @@ Task<void> Master::stop() {
   purger_.stop();
   holds_.stop();
   repairs_.stop();
+  conversions_.stop();
   events_.stop();
   made_.set(Status(fail(Code::kCancelled, "the MDS is stopping")));
   co_await links_.stop();

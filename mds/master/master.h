@@ -18,6 +18,7 @@
 #include "common/base/arrival_set.h"
 #include "mds/master/chunk_census.h"
 #include "mds/master/client_service.h"
+#include "mds/master/conversions.h"
 #include "mds/master/event_writer.h"
 #include "mds/master/scrubs.h"
 #include "mds/replication/replicated_log.h"
@@ -55,6 +56,7 @@ class Master {
   EventWriter& events() { return events_; }
   Scrubs& scrubs() { return scrubs_; }
   Repairs& repairs() { return repairs_; }
+  Conversions& conversions() { return conversions_; }
   Instant started() const { return started_; }
   // Until then sessions of before the restart may hold what the master does not know.
   bool in_grace() const { return grace_; }
@@ -69,6 +71,7 @@ class Master {
   void cs_failed(const CsEntry& entry);
   void cs_changed(const CsBoard::Change& change, Instant now);
   void tell_cluster_state(Instant now);
+  void session_ended(const Session& gone, const std::string& reason);
   bool may_purge(InodeId inode) const;
 
   runtime::Runtime& runtime_;
@@ -101,6 +104,7 @@ class Master {
   Repairs repairs_;
   ChunkCensus census_;
   Scrubs scrubs_;
+  Conversions conversions_;
   ClientService clients_;
 };
 

@@ -57,6 +57,7 @@ class FakeClient {
     request.mutable_open_session()->set_host("host");
     request.mutable_open_session()->set_process(process_);
     request.mutable_open_session()->set_resume(resume);
+    request.mutable_open_session()->set_converter(converter);
     Answer answer = call(request);
     EXPECT_TRUE(answer.has_value()) << (answer.has_value() ? "" : answer.error().to_string());
     if (!answer.has_value()) return {};
@@ -146,6 +147,7 @@ class FakeClient {
 
   std::uint64_t session = 0;
   std::uint64_t seq = 0;
+  std::uint32_t converter = 0;  // of that chunk server, from the next open() on
   std::deque<pb::RecallLease> recalls;
   std::deque<pb::HoldChunk> holds;
 

@@ -151,17 +151,17 @@ Task<Status> Repairs::copy(Job* job) {
   Result<pb::Chunk> whole = co_await finish(job, std::move(finished));
   if (!whole.has_value()) co_return fail(std::move(whole).error());
   // Beside it: the writer need not wait for that.
-  env_.tasks.spawn(tell_others(this, job->action.piece, std::move(*whole), inode.lease_epoch()));
+  env_.tasks.spawn(tell_current(this, std::move(*whole), inode.lease_epoch()));
   co_return Status();
 }
 
-// The other pieces get the version of the repaired one: whoever has nothing but the drives takes
-// pieces of the newest version for current. Best effort: the map knows better.
-Task<void> Repairs::tell_others(Repairs* self, unsigned repaired, pb::Chunk chunk,
-                                std::uint64_t epoch) {
+// The other pieces get the version of the repaired one, and that one is confirmed: whoever has
+// nothing but the drives takes pieces of the newest version for current, but not a copy of which
+// nobody heard again. Best effort: the map knows better.
+Task<void> Repairs::tell_current(Repairs* self, pb::Chunk chunk, std::uint64_t epoch) {
   runtime::TaskGroup group(self->env_.runtime);
   for (const pb::Piece& piece : chunk.pieces()) {
-    if (piece.state() != pb::PIECE_CURRENT || piece.index() == repaired) continue;
+    if (piece.state() != pb::PIECE_CURRENT) continue;
     pb::Seal seal;
     seal.set_chunk(chunk.id());
     seal.set_piece(piece.index());

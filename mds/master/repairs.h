@@ -136,8 +136,7 @@ class Repairs {
   Task<Result<pb::Chunk>> place(Job* job, pb::Chunk chunk);
   Task<Result<pb::RepairReply>> run_copy(const Job* job, pb::Repair repair);
   Task<Result<pb::Chunk>> finish(Job* job, pb::FinishRepair finish);
-  static Task<void> tell_others(Repairs* self, unsigned repaired, pb::Chunk chunk,
-                                std::uint64_t epoch);
+  static Task<void> tell_current(Repairs* self, pb::Chunk chunk, std::uint64_t epoch);
   static Task<void> seal_one(Repairs* self, std::uint32_t cs, std::string seal);
   void ended(ChunkId chunk, const Status& done);
   void enter(Job* job, Phase phase);

@@ -42,7 +42,8 @@ void SessionBoard::keep_alive(Session& session, const pb::KeepAlive& report, Ins
 std::vector<SessionId> SessionBoard::expired(Instant now, Duration lease) const {
   std::vector<SessionId> expired;
   for (const auto& [id, session] : sessions_) {
-    if (!session.ending && now - session.last_heard > lease) expired.push_back(id);
+    const Duration own = lease_of(session.record.request(), lease);
+    if (!session.ending && now - session.last_heard > own) expired.push_back(id);
   }
   return expired;
 }

@@ -2,6 +2,7 @@
 // it reported. The table of sessions is replicated state; this is not. Time enters as an argument.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -39,6 +40,13 @@ struct Session {
   std::shared_ptr<net::Channel> channel() const;
 };
 
+// A converter has nobody's data but copies, and asks every second: one that is silent goes soon, so
+// that neither its file nor the grace of a new master waits for it.
+inline constexpr Duration kConverterLease = 10s;
+inline Duration lease_of(const pb::OpenSession& request, Duration lease) {
+  return request.converter() != 0 ? std::min<Duration>(lease, kConverterLease) : lease;
+}
+
 class SessionBoard {
  public:
   Session* find(SessionId id);
@@ -48,7 +56,7 @@ class SessionBoard {
 
   void attach(Session& session, const std::shared_ptr<Connection>& connection, Instant now);
   void keep_alive(Session& session, const pb::KeepAlive& report, Instant now);
-  // Sessions not heard of for `lease`, not ending yet.
+  // Sessions not heard of for their lease_of(), not ending yet.
   std::vector<SessionId> expired(Instant now, Duration lease) const;
   // The process was stopped for `gap`: nobody could be heard.
   void forgive(Duration gap);

@@ -111,6 +111,8 @@ Task<Result<pb::InfoReply>> AdminService::info(AdminService* self, pb::InfoReque
     first = page.chunks(page.chunks_size() - 1).index() + 1;
     co_await runtime::yield_turn(env.runtime);
   }
+  CO_TRY(std::optional<pb::ConversionStat::File> conversion, self->master_.conversions().of(inode));
+  if (conversion.has_value()) *reply.mutable_conversion() = std::move(*conversion);
   if (record.lease_session() != 0) {
     reply.set_lease(fmt::format("exclusive: session {}, epoch {}", record.lease_session(),
                                 record.lease_epoch()));

@@ -50,6 +50,7 @@ class AdminService {
   Result<pb::ScrubReply> scrub_reply(std::uint64_t job) const;
   // policy.cpp
   std::vector<std::string> policy_warnings(const pb::Policy& policy) const;
+  void tell_queued(const pb::SetPolicyRequest& request, std::uint64_t files) const;
   Task<Status> apply_policy(std::vector<std::uint64_t> inodes, const pb::SetPolicyRequest* request,
                             pb::SetPolicyReply* total);
   Task<Status> walk_policy(std::uint64_t root, const pb::SetPolicyRequest* request,

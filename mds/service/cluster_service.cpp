@@ -173,6 +173,7 @@ Status ClusterService::add_work(std::uint32_t cs_id, pb::HeartbeatReply* reply) 
     if (master_.repairs().copying_to(cs_id, chunk, piece.piece())) continue;
     *reply->add_remove() = piece;
   }
+  reply->set_convert(master_.conversions().wants(cs_id));
   for (const pb::ScrubTask& task : master_.scrubs().tasks(cs_id)) *reply->add_scrub() = task;
   return {};
 }

@@ -175,7 +175,10 @@ TEST_F(CsServiceTest, SettingsReachTheChunkServers) {
   const std::string told =
       "Global configuration updated by request from 10.9.9.9: mds.wd.verify_chunks=7";
   EXPECT_EQ(std::ranges::count(events(), told), 1);
-  const auto shown = get();
+  EXPECT_EQ(get()->settings(0).name(), "mds.convert.workers");
+  EXPECT_EQ(get()->settings(0).value(), "2");
+  EXPECT_EQ(get()->settings_size(), 2);
+  const auto shown = get("mds.wd.verify_chunks");
   ASSERT_EQ(shown->settings_size(), 1);
   EXPECT_EQ(shown->settings(0).name(), "mds.wd.verify_chunks");
   EXPECT_EQ(shown->settings(0).value(), "7");
@@ -208,7 +211,7 @@ TEST_F(CsServiceTest, ASettingOfANewerVersionIsShown) {
   setting->set_name("later.one");
   setting->set_value("x");
   run(std::move(command));
-  EXPECT_EQ(get()->settings_size(), 2);
+  EXPECT_EQ(get()->settings_size(), 3);
   EXPECT_EQ(get("later.one")->settings(0).value(), "x");
   EXPECT_EQ(set({{"later.one", "y"}}).error().code(), Code::kInvalidArgument);
 }

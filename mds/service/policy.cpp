@@ -11,6 +11,8 @@ namespace {
 constexpr std::size_t kInodesPerCommand = 256;
 constexpr std::uint32_t kReadDirPage = 1024;
 constexpr std::uint32_t kTierMax = 3;
+// One may come with every file of a tree.
+constexpr int kWarningsMax = 32;
 
 Status check_policy(const pb::SetPolicyRequest& request) {
   const pb::Policy& policy = request.policy();
@@ -47,6 +49,7 @@ Task<Result<pb::SetPolicyReply>> AdminService::set_policy(AdminService* self,
     const Status walked = co_await self->walk_policy(root, &request, &total);
     if (!walked.has_value()) co_return fail(walked.error());
   }
+  if (total.converting() != 0) self->tell_queued(request, total.converting());
   const Result<pb::InodeRecord> after = self->resolve(request.target());
   if (after.has_value()) {
     for (std::string& warning : self->policy_warnings(after->policy())) {
@@ -64,13 +67,34 @@ Task<Status> AdminService::apply_policy(std::vector<std::uint64_t> inodes,
   for (const std::uint64_t inode : inodes) set->add_inodes(inode);
   *set->mutable_policy() = request->policy();
   set->set_set_tier(request->set_tier());
+  set->set_keep_data(request->keep_data());
   const Result<pb::CommandReply> reply =
       co_await master_.environment().commands.run(std::move(command));
   if (!reply.has_value()) co_return fail(reply.error());
   total->set_changed(total->changed() + reply->set_policy().changed());
   total->set_keep_layout(total->keep_layout() + reply->set_policy().keep_layout());
-  for (const std::string& warning : reply->set_policy().warnings()) total->add_warnings(warning);
+  total->set_converting(total->converting() + reply->set_policy().converting());
+  // Rows may have come, or gone.
+  if (request->policy().has_encoding()) {
+    master_.conversions().queued(reply->set_policy().converting());
+  }
+  for (const std::string& warning : reply->set_policy().warnings()) {
+    if (total->warnings_size() < kWarningsMax) total->add_warnings(warning);
+  }
   co_return Status();
+}
+
+void AdminService::tell_queued(const pb::SetPolicyRequest& request, std::uint64_t files) const {
+  const pb::Encoding& to = request.policy().encoding();
+  const Result<erasure::Encoding> made = erasure::Encoding::make(to.data(), to.parity(), to.min());
+  const std::string where = request.target().inode() != 0
+                                ? fmt::format("inode {}", request.target().inode())
+                                : request.target().path();
+  master_.events().write(
+      "MDS", observe::Severity::kInfo,
+      fmt::format("{} {} of {} {} to be converted to {}", files, files == 1 ? "file" : "files",
+                  where, files == 1 ? "is" : "are",
+                  made.has_value() ? made->to_attribute() : "another encoding"));
 }
 
 // A directory has its new policy before its entries are listed: what is born meanwhile inherits it.

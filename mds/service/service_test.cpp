@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "mds/service/service_fixture.h"
 
 namespace cairn::mds::service {
@@ -120,6 +122,70 @@ TEST_F(ServiceTest, SetsThePolicyOfATreeAndWarns) {
   request.mutable_policy()->mutable_encoding()->set_parity(4);
   EXPECT_EQ(wait(AdminService::set_policy(&admin_, request)).error().code(),
             Code::kInvalidArgument);
+}
+
+TEST_F(ServiceTest, QueuesFilesWithDataForConversionAndTellsOfThem) {
+  join(7);
+  join(8);
+  join(9);
+  FakeClient& a = client("a");
+  const pb::MakeNodeReply made = a.create("file");
+  const std::uint64_t id = made.attributes().inode();
+  ASSERT_EQ(a.mutate(FakeClient::open_chunk(id, made.epoch(), 1))->error().code(), 0U);
+  pb::SetPolicyRequest request;
+  request.mutable_target()->set_path("/");
+  request.set_recursive(true);
+  request.mutable_policy()->mutable_encoding()->set_data(2);
+  request.mutable_policy()->mutable_encoding()->set_parity(1);
+  request.mutable_policy()->mutable_encoding()->set_min(2);
+  request.set_keep_data(true);
+  Result<pb::SetPolicyReply> set = wait(AdminService::set_policy(&admin_, request));
+  ASSERT_TRUE(set.has_value()) << set.error().to_string();
+  EXPECT_EQ(set->keep_layout(), 1U);
+  EXPECT_EQ(set->converting(), 0U);
+  EXPECT_EQ(stat().conversions().waiting(), 0U);
+  EXPECT_FALSE(wait(ClusterService::heartbeat(&cluster_, beat(1025, 7)))->convert());
+
+  request.set_keep_data(false);
+  set = wait(AdminService::set_policy(&admin_, request));
+  ASSERT_TRUE(set.has_value()) << set.error().to_string();
+  EXPECT_EQ(set->keep_layout(), 0U);
+  EXPECT_EQ(set->converting(), 1U);
+  runtime_.run_for(10ms);
+  EXPECT_EQ(stat().conversions().waiting(), 1U);
+  pb::InfoRequest info;
+  info.mutable_target()->set_path("/file");
+  Result<pb::InfoReply> shown = wait(AdminService::info(&admin_, info));
+  ASSERT_TRUE(shown.has_value());
+  ASSERT_TRUE(shown->has_conversion());
+  EXPECT_EQ(shown->conversion().to().data(), 2U);
+  EXPECT_EQ(shown->conversion().worker(), "");
+  // One file: one chunk server is asked to come.
+  const bool first = wait(ClusterService::heartbeat(&cluster_, beat(1025, 7)))->convert();
+  const bool second = wait(ClusterService::heartbeat(&cluster_, beat(1026, 8)))->convert();
+  const bool third = wait(ClusterService::heartbeat(&cluster_, beat(1027, 9)))->convert();
+  EXPECT_EQ(int{first} + int{second} + int{third}, 1);
+
+  FakeClient worker(runtime_, group_, network_, "worker");
+  worker.converter = 1026;
+  worker.connect();
+  worker.open();
+  pb::ClientRequest next;
+  next.mutable_next_conversion();
+  const master::Answer given = worker.call(next);
+  ASSERT_TRUE(given.has_value()) << given.error().to_string();
+  EXPECT_EQ(given->next_conversion().inode(), id);
+  shown = wait(AdminService::info(&admin_, info));
+  EXPECT_EQ(shown->conversion().worker(), "CS#1026");
+  const pb::StatReply reply = stat();
+  EXPECT_EQ(reply.conversions().under_way(), 1U);
+  ASSERT_EQ(reply.clients_size(), 1) << "a converter is no mount";
+  EXPECT_EQ(reply.clients(0).process(), "a");
+  runtime_.run_for(1s);
+  const auto events = state::queries::last_events(tables_, 100).value();
+  EXPECT_TRUE(std::ranges::any_of(events, [](const pb::Event& event) {
+    return event.message() == "1 file of / is to be converted to encoding=2+1:2";
+  }));
 }
 
 TEST_F(ServiceTest, ShowsWhereTheChunksOfAFileAre) {

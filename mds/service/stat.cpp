@@ -42,6 +42,7 @@ Task<Result<pb::StatReply>> AdminService::stat(AdminService* self, pb::StatReque
   CO_TRY_VOID(self->fill_events(&reply));
   const master::Repairs::Progress repairs = self->master_.repairs().progress();
   fill_repairs(repairs, &reply);
+  CO_TRY(*reply.mutable_conversions(), self->master_.conversions().stat());
   report_health(self->master_.cs_board(), census.get(), repairs, now, self->master_.in_grace(),
                 &reply);
   co_return reply;
@@ -130,6 +131,8 @@ void AdminService::fill_clients(pb::StatReply* reply) const {
   const master::Environment& env = master_.environment();
   const Instant now = env.runtime.now();
   for (const auto& [id, session] : master_.sessions().all()) {
+    // No mount: the conversions tell of it.
+    if (session.record.request().converter() != 0) continue;
     pb::ClientStat* client = reply->add_clients();
     client->set_id(session.record.client_id());
     client->set_session(id.raw());

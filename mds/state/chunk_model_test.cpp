@@ -1,14 +1,14 @@
-// Random writers, recoveries and repairs against an independent model of the chunk map, and the
-// promises that hold whatever the model says.
+// Random writers, recoveries, repairs and conversions against an independent model of the chunk
+// map, and the promises that hold whatever the model says.
 #include <array>
 
 #include "common/base/prng.h"
-#include "mds/state/testing/chunk_model.h"
-#include "mds/state/testing/cluster.h"
+#include "mds/state/testing/chunk_checks.h"
 
 namespace cairn::mds::state {
 namespace {
 
+using testing::Act;
 using testing::ChunkModel;
 using testing::Cluster;
 using testing::code_of;
@@ -16,16 +16,18 @@ using testing::code_of;
 constexpr std::uint64_t kBigSize = 1ULL << 40;
 constexpr std::uint32_t kServers = 9;
 
-enum class Act { kOpen, kDrop, kMark, kClose, kPlace, kRepair, kOther };
+// More than these, and the oldest that have no name are purged.
+constexpr std::size_t kFilesMax = 9;
+constexpr std::array<ChunkModel::Coding, 4> kCodings = {
+    {{4, 5, 6}, {1, 2, 3}, {2, 2, 3}, {1, 1, 2}}};
 
 class RandomChunks {
  public:
   explicit RandomChunks(std::uint64_t seed) : prng_(seed) {
     for (std::uint64_t i = 1; i <= kServers; ++i) servers_.push_back(c_.add_cs(i));
     for (const char* process : {"a", "b"}) sessions_.push_back(c_.open_session(process));
-    add_file("a", 4, 2, 5);
-    add_file("b", 1, 2, 2);
-    add_file("c", 2, 1, 2);
+    for (const ChunkModel::Coding& coding : {kCodings[0], kCodings[1], kCodings[2]})
+      add_file(coding);
   }
 
   void run(int steps, int check_every) {
@@ -38,22 +40,56 @@ class RandomChunks {
   const std::map<std::string, int>& done() const { return done_; }
 
  private:
-  void add_file(const char* name, unsigned data, unsigned parity, unsigned min) {
+  pb::CommandReply send_policy(std::uint64_t inode, ChunkModel::Coding to, bool keep_data) {
+    pb::Command command;
+    pb::SetPolicyCommand& op = *command.mutable_set_policy();
+    op.add_inodes(inode);
+    pb::Encoding& encoding = *op.mutable_policy()->mutable_encoding();
+    encoding.set_data(to.data);
+    encoding.set_parity(to.pieces - to.data);
+    encoding.set_min(to.min);
+    op.set_keep_data(keep_data);
+    return c_.apply(command);
+  }
+  // With a name that is its number, held and sized.
+  void add_file(ChunkModel::Coding coding) {
+    const std::string name = std::to_string(c_.counters().next_inode());
     const std::uint64_t inode = c_.file(sessions_[0], Cluster::kRoot, name);
-    c_.set_policy(inode, data, parity, min);
-    model_.add_file(inode, {.data = data, .min = min, .pieces = data + parity});
+    EXPECT_EQ(std::to_string(inode), name);
+    send_policy(inode, coding, false);
+    model_.add_file(inode, coding);
     const std::uint64_t epoch = c_.grant(sessions_[0], inode).lease_epoch();
     EXPECT_EQ(model_.grant(sessions_[0], inode), ChunkModel::kDone);
-    c_.commit(sessions_[0], inode, epoch, kBigSize);
+    size({sessions_[0], inode, epoch}, kBigSize);
     files_.push_back(inode);
+  }
+  void size(ChunkModel::Claim claim, std::uint64_t bytes) {
+    const pb::ClientReply reply = c_.commit(claim.session, claim.inode, claim.epoch, bytes);
+    expect(model_.commit(claim, bytes), code_of(reply.error()), "commit");
   }
 
   // ---- choices, mostly sensible ----
 
   std::uint64_t any(const std::vector<std::uint64_t>& of) { return of[prng_.below(of.size())]; }
+  // Sometimes one that was purged.
+  std::uint64_t any_file() { return prng_.chance(10) ? purged_ : any(files_); }
+  const ChunkModel::File* file_at(std::uint64_t inode) const {
+    const auto it = model_.files().find(inode);
+    return it == model_.files().end() ? nullptr : &it->second;
+  }
+  // One that makes sense for a shadow, most of the time.
+  std::uint64_t any_shadow() {
+    std::vector<std::uint64_t> shadows;
+    for (const std::uint64_t inode : files_) {
+      if (model_.files().at(inode).shadow_of != 0) shadows.push_back(inode);
+    }
+    return shadows.empty() || prng_.chance(50) ? any_file() : any(shadows);
+  }
+  ChunkModel::Coding any_coding() { return kCodings[prng_.below(kCodings.size())]; }
   ChunkModel::Claim any_claim(std::uint64_t inode) {
-    const ChunkModel::File& file = model_.files().at(inode);
-    ChunkModel::Claim claim{file.holder, inode, file.epoch};
+    const ChunkModel::File* file = file_at(inode);
+    ChunkModel::Claim claim{.inode = inode};
+    if (file != nullptr) claim = {file->holder, inode, file->epoch};
     if (claim.session == 0 || prng_.chance(50)) claim.session = any(sessions_);
     if (prng_.chance(50)) claim.epoch = prng_.below(claim.epoch + 2);
     return claim;
@@ -72,7 +108,7 @@ class RandomChunks {
   }
   std::uint64_t file_of(std::uint64_t id) {
     const ChunkModel::Chunk* chunk = find(id);
-    return chunk != nullptr && !prng_.chance(20) ? chunk->inode : any(files_);
+    return chunk != nullptr && !prng_.chance(20) ? chunk->inode : any_file();
   }
   std::uint64_t any_version(std::uint64_t id) {
     const ChunkModel::Chunk* chunk = find(id);
@@ -109,13 +145,14 @@ class RandomChunks {
     if (model == ChunkModel::kDone) ++done_[what];
   }
   void open() {
-    const std::uint64_t inode = any(files_);
+    const std::uint64_t inode = any_file();
     const ChunkModel::Claim claim = any_claim(inode);
     pb::OpenChunk op;
     op.set_inode(inode);
     op.set_epoch(claim.epoch);
     op.set_index(prng_.below(2));
-    const unsigned pieces = model_.files().at(inode).pieces;
+    const ChunkModel::File* file = file_at(inode);
+    const unsigned pieces = file == nullptr ? 3 : file->coding().pieces;
     op.set_touch(static_cast<std::uint32_t>(prng_.next()) & ((1U << pieces) - 1));
     const std::vector<std::uint32_t> places = any_places(pieces);
     const pb::ClientReply reply = c_.open_chunk(claim.session, op, places);
@@ -200,23 +237,110 @@ class RandomChunks {
     op.set_regions(what.regions);
     expect(model_.finish_recovery(what), code_of(c_.apply(command).error()), "finish_recovery");
   }
+  void grant(std::uint64_t session, std::uint64_t inode) {
+    expect(model_.grant(session, inode), code_of(c_.grant(session, inode).error()), "grant");
+  }
+  void release(ChunkModel::Claim claim, bool unsettled) {
+    const pb::ClientReply reply = c_.release(claim.session, claim.inode, claim.epoch, unsettled);
+    expect(model_.release(claim, unsettled), code_of(reply.error()), "release");
+  }
   void lease() {
-    const std::uint64_t inode = any(files_);
+    const std::uint64_t inode = any_file();
     if (prng_.chance(600)) {
-      const std::uint64_t session = any(sessions_);
-      expect(model_.grant(session, inode), code_of(c_.grant(session, inode).error()), "grant");
-      return;
+      grant(any(sessions_), inode);
+    } else {
+      release(any_claim(inode), prng_.chance(500));
     }
-    const ChunkModel::Claim claim = any_claim(inode);
-    const bool unsettled = prng_.chance(500);
-    expect(model_.release(claim, unsettled),
-           code_of(c_.release(claim.session, inode, claim.epoch, unsettled).error()), "release");
   }
   void truncate() {
-    const ChunkModel::Claim claim = any_claim(any(files_));
-    expect(model_.truncate(claim),
-           code_of(c_.truncate(claim.session, claim.inode, claim.epoch, 0).error()), "truncate");
-    c_.commit(claim.session, claim.inode, claim.epoch, kBigSize);
+    const ChunkModel::Claim claim = any_claim(any_file());
+    const pb::ClientReply reply = c_.truncate(claim.session, claim.inode, claim.epoch, 0);
+    expect(model_.truncate(claim, 0), code_of(reply.error()), "truncate");
+    size(claim, kBigSize);
+  }
+
+  // ---- conversions ----
+
+  void set_policy() {
+    const std::uint64_t inode = any_file();
+    const ChunkModel::Coding to = any_coding();
+    const bool keep = prng_.chance(200);
+    const pb::CommandReply reply = send_policy(inode, to, keep);
+    const pb::SetPolicyReply& answer = reply.set_policy();
+    const ChunkModel::Queued wanted = model_.set_policy(inode, to, keep);
+    EXPECT_EQ(answer.changed(), wanted.changed);
+    EXPECT_EQ(answer.converting(), wanted.converting);
+    EXPECT_EQ(answer.keep_layout(), wanted.keep);
+    EXPECT_EQ(answer.warnings_size(), 0);
+    if (wanted.converting != 0) ++done_["convert"];
+    if (wanted.keep != 0) ++done_["keep"];
+  }
+  void make_shadow() {
+    std::vector<std::uint64_t> wanted;
+    for (const std::uint64_t inode : files_) {
+      if (model_.files().at(inode).wanted) wanted.push_back(inode);
+    }
+    const std::uint64_t inode = wanted.empty() || prng_.chance(50) ? any_file() : any(wanted);
+    const std::uint64_t session = any(sessions_);
+    const pb::ClientReply reply = c_.make_shadow(session, inode);
+    const std::uint64_t shadow = reply.make_node().attributes().inode();
+    expect(model_.make_shadow(session, inode, shadow), code_of(reply.error()), "make_shadow");
+    if (code_of(reply.error()) != ChunkModel::kDone) return;
+    files_.push_back(shadow);
+    size({session, shadow, reply.make_node().epoch()}, prng_.chance(50) ? 2 * kBigSize : kBigSize);
+  }
+  // What a converter does before: flush the shadow, and take the source from who has it.
+  void prepare_swap(std::uint64_t source, std::uint64_t shadow) {
+    for (const std::uint64_t inode : {source, shadow}) {
+      const ChunkModel::File* of = file_at(inode);
+      if (of != nullptr && of->holder != 0) release({of->holder, inode, of->epoch}, false);
+      recover_all(inode);
+    }
+    grant(any(sessions_), source);
+  }
+  void recover_all(std::uint64_t inode) {
+    for (const auto& [id, chunk] : std::map<std::uint64_t, ChunkModel::Chunk>(model_.chunks())) {
+      if (chunk.inode != inode || chunk.writer == 0) continue;
+      expect(model_.begin_recovery(id), code_of(c_.begin_recovery(id).error()), "begin_recovery");
+      const std::uint64_t version = find(id)->version;
+      expect(model_.finish_recovery({.chunk = id, .version = version}),
+             code_of(c_.finish_recovery(id, version).error()), "finish_recovery");
+    }
+  }
+  void swap() {
+    const std::uint64_t shadow = any_shadow();
+    const ChunkModel::File* of = file_at(shadow);
+    const bool sense = of != nullptr && of->shadow_of != 0 && !prng_.chance(50);
+    const std::uint64_t source = sense ? of->shadow_of : any_file();
+    if (prng_.chance(500)) prepare_swap(source, shadow);
+    const ChunkModel::Claim claim = any_claim(source);
+    const pb::ClientReply reply = c_.swap_data(claim.session, source, claim.epoch, shadow);
+    expect(model_.swap(claim, shadow), code_of(reply.error()), "swap");
+  }
+  void unlink() {
+    const std::uint64_t inode = any(files_);
+    if (!model_.files().at(inode).named) return;
+    c_.unlink(sessions_[0], Cluster::kRoot, std::to_string(inode));
+    model_.unlink(inode);
+    add_file(any_coding());
+    ++done_["unlink"];
+  }
+  void purge(std::uint64_t inode) {
+    const std::uint32_t chunks = static_cast<std::uint32_t>(1 + prng_.below(2));
+    const pb::CommandReply reply = c_.purge(inode, chunks);
+    const Code wanted = model_.purge(inode, chunks);
+    EXPECT_EQ(reply.purged(), wanted == ChunkModel::kDone);
+    EXPECT_EQ(code_of(reply.error()),
+              wanted == Code::kRefusedForSafety ? wanted : ChunkModel::kDone);
+    if (wanted != ChunkModel::kDone || std::erase(files_, inode) == 0) return;
+    purged_ = inode;
+    ++done_["purge"];
+  }
+  void purge_some() {
+    purge(any_file());
+    for (const std::uint64_t inode : std::vector<std::uint64_t>(files_)) {
+      if (files_.size() > kFilesMax && !model_.files().at(inode).named) purge(inode);
+    }
   }
   void report_removed() {
     if (model_.removals().empty()) return;
@@ -235,106 +359,57 @@ class RandomChunks {
     ++done_["removed"];
   }
 
-  void step() {
-    const std::map<std::uint64_t, pb::Chunk> before = stored();
-    const std::uint64_t dice = prng_.below(100);
-    Act act = Act::kOther;
-    if (dice < 25) {
-      act = Act::kOpen;
+  Act act_once() {
+    const std::uint64_t dice = prng_.below(1000);
+    if (dice < 250) {
       open();
-    } else if (dice < 37) {
-      act = Act::kDrop;
-      drop(false);
-    } else if (dice < 45) {
-      act = Act::kMark;
-      drop(true);
-    } else if (dice < 55) {
-      act = Act::kClose;
-      close();
-    } else if (dice < 67) {
-      act = Act::kPlace;
-      place();
-    } else if (dice < 80) {
-      act = Act::kRepair;
-      finish_repair();
-    } else if (dice < 88) {
-      recover();
-    } else if (dice < 95) {
-      lease();
-    } else if (dice < 99) {
-      report_removed();
-    } else {
-      truncate();
+      return Act::kOpen;
     }
+    if (dice < 370) {
+      finish_repair();
+      return Act::kRepair;
+    }
+    if (dice < 410) {
+      swap();
+      return Act::kSwap;
+    }
+    if (dice < 480) {
+      drop(false);
+    } else if (dice < 550) {
+      drop(true);
+    } else if (dice < 640) {
+      close();
+    } else if (dice < 750) {
+      place();
+    } else if (dice < 810) {
+      recover();
+    } else if (dice < 860) {
+      lease();
+    } else if (dice < 890) {
+      report_removed();
+    } else if (dice < 920) {
+      set_policy();
+    } else if (dice < 950) {
+      make_shadow();
+    } else if (dice < 980) {
+      purge_some();
+    } else if (dice < 990) {
+      truncate();
+    } else {
+      unlink();
+    }
+    return Act::kOther;
+  }
+  void step() {
+    const std::map<std::uint64_t, pb::Chunk> before = testing::stored_chunks(c_);
+    const Act act = act_once();
     if (::testing::Test::HasFailure()) return;
-    const std::map<std::uint64_t, pb::Chunk> after = stored();
-    compare(after);
+    const std::map<std::uint64_t, pb::Chunk> after = testing::stored_chunks(c_);
+    testing::expect_as_modelled(c_, model_, servers_, after);
     for (const auto& [id, chunk] : after) {
       const auto old = before.find(id);
-      if (old != before.end()) check_promises(act, old->second, chunk);
+      if (old != before.end()) testing::expect_promises(act, old->second, chunk);
     }
-  }
-
-  // ---- what is right ----
-
-  std::map<std::uint64_t, pb::Chunk> stored() const {
-    std::map<std::uint64_t, pb::Chunk> chunks;
-    EXPECT_TRUE(queries::each_chunk(c_.kv(), [&](const pb::Chunk& chunk) {
-                  chunks.emplace(chunk.id(), chunk);
-                  return true;
-                }).has_value());
-    return chunks;
-  }
-  void compare(const std::map<std::uint64_t, pb::Chunk>& after) {
-    ASSERT_EQ(after.size(), model_.chunks().size());
-    for (const auto& [id, chunk] : after) {
-      const ChunkModel::Chunk* wanted = find(id);
-      ASSERT_NE(wanted, nullptr) << id;
-      EXPECT_EQ(chunk.version(), wanted->version) << id;
-      EXPECT_EQ(chunk.writer_epoch(), wanted->writer) << id;
-      EXPECT_EQ(chunk.seq_floor(), wanted->floor) << id;
-      ASSERT_EQ(static_cast<std::size_t>(chunk.pieces_size()), wanted->pieces.size());
-      for (const pb::Piece& piece : chunk.pieces()) {
-        const ChunkModel::Piece& of = wanted->pieces[piece.index()];
-        EXPECT_EQ(static_cast<int>(piece.state()), static_cast<int>(of.state)) << id;
-        EXPECT_EQ(piece.cs_id(), of.cs) << id;
-        EXPECT_EQ(piece.missed(), of.missed) << id;
-      }
-    }
-    std::size_t queued = 0;
-    for (const std::uint32_t cs : servers_) {
-      const auto removals = queries::removals(c_.kv(), NodeId::from_raw(cs), 1'000'000);
-      ASSERT_TRUE(removals.has_value());
-      for (const pb::PieceRef& ref : *removals) {
-        const auto wanted = model_.removals().find({cs, ref.chunk(), ref.piece()});
-        ASSERT_NE(wanted, model_.removals().end());
-        EXPECT_EQ(ref.version(), wanted->second);
-      }
-      queued += removals->size();
-    }
-    EXPECT_EQ(queued, model_.removals().size());
-  }
-
-  void check_promises(Act act, const pb::Chunk& before, const pb::Chunk& after) {
-    unsigned live = 0;
-    bool set_changed = false;
-    for (const pb::Piece& piece : after.pieces()) {
-      const pb::Piece& old = before.pieces(static_cast<int>(piece.index()));
-      if (piece.state() != pb::PIECE_MISSING) ++live;
-      if (piece.state() == pb::PIECE_CURRENT && old.state() != pb::PIECE_CURRENT) {
-        const bool touched = act == Act::kOpen && old.state() == pb::PIECE_UNWRITTEN;
-        EXPECT_TRUE(touched || act == Act::kRepair) << "a piece became current";
-      }
-      const bool was_missing = old.state() == pb::PIECE_MISSING;
-      set_changed |= was_missing != (piece.state() == pb::PIECE_MISSING);
-      set_changed |= old.cs_id() != piece.cs_id();
-      const bool forgets = (old.missed() & ~piece.missed()) != 0;
-      EXPECT_TRUE(!forgets || act == Act::kRepair) << "regions were forgotten";
-    }
-    EXPECT_GE(live, after.encoding().data()) << "the chunk cannot be read any more";
-    EXPECT_GE(after.version(), before.version());
-    EXPECT_TRUE(!set_changed || after.version() > before.version()) << "no new version";
-    EXPECT_GE(after.seq_floor(), before.seq_floor());
   }
 
   Prng prng_;
@@ -343,6 +418,7 @@ class RandomChunks {
   std::vector<std::uint32_t> servers_;
   std::vector<std::uint64_t> sessions_;
   std::vector<std::uint64_t> files_;
+  std::uint64_t purged_ = 1000;
   std::map<std::string, int> done_;
 };
 
@@ -356,7 +432,7 @@ TEST(Chunks, RandomProgramsAgreeWithTheModel) {
     for (const auto& [what, times] : program.done()) done[what] += times;
   }
   // Worth something only if everything gets through, often.
-  EXPECT_EQ(done.size(), 12U);
+  EXPECT_EQ(done.size(), 19U);
   for (const auto& [what, times] : done) EXPECT_GT(times, 100) << what;
 }
 

@@ -44,6 +44,22 @@ Status unplace_piece(Tables& tables, const pb::Chunk& chunk, const pb::Piece& pi
   return count_piece(tables, cs, false);
 }
 
+// Rows of M, of which the chunks shall belong to `to`.
+Status move_chunks(Tables& tables, const Tables::Rows& rows, InodeId to) {
+  for (const auto& [key, value] : rows) {
+    const std::optional<keys::ChunkPlace> place = keys::decode_place(keys::Table::kChunkAt, key);
+    const std::optional<std::uint64_t> raw = keys::decode_number(value);
+    if (!place || !raw) return tables.corrupt(keys::Table::kChunkAt);
+    const std::string chunk_key = keys::chunk(ChunkId::from_raw(*raw));
+    TRY(std::optional<pb::Chunk> chunk, tables.find<pb::Chunk>(chunk_key));
+    if (!chunk) return tables.corrupt(keys::Table::kChunk);
+    chunk->set_inode(to.raw());
+    tables.put(chunk_key, *chunk);
+    tables.put_number(keys::chunk_at({to, place->index}), *raw);
+  }
+  return {};
+}
+
 Result<std::vector<pb::Chunk>> load_all(Tables& tables, keys::Table table,
                                         const Tables::Range& range) {
   TRY(const Tables::Rows rows, tables.scan(range));
@@ -172,6 +188,17 @@ Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chu
   inode.set_chunk_count(inode.chunk_count() - 1);
   count_written(inode, 0);
   return {};
+}
+
+Status exchange_chunks(Tables& tables, InodeId a, InodeId b) {
+  TRY(const Tables::Rows of_a,
+      tables.scan(Tables::Range{.prefix = keys::of_inode(keys::Table::kChunkAt, a)}));
+  TRY(const Tables::Rows of_b,
+      tables.scan(Tables::Range{.prefix = keys::of_inode(keys::Table::kChunkAt, b)}));
+  for (const auto& [key, value] : of_a) tables.erase(key);
+  for (const auto& [key, value] : of_b) tables.erase(key);
+  TRY_VOID(move_chunks(tables, of_a, b));
+  return move_chunks(tables, of_b, a);
 }
 
 Status remove_uncommitted(Tables& tables, pb::InodeRecord& inode) {

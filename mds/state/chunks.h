@@ -62,6 +62,10 @@ void store_chunk(Tables& tables, const pb::Chunk& chunk);
 // Takes all rows away; pieces that a disk may have are queued for removal, whatever their version.
 // Counts it off `inode`, which the caller stores.
 Status remove_chunk(Tables& tables, pb::InodeRecord& inode, const pb::Chunk& chunk);
+// Exchanges the chunks of two files: rows M, and the inode in each chunk. What else tells of them
+// in the inodes (layout, chunk_count, blocks) is the caller's.
+// Requires: none of them is open.
+Status exchange_chunks(Tables& tables, InodeId a, InodeId b);
 // What a lost writer left past the committed size: its settled chunks that lie wholly there go, and
 // what is there in the chunk at the size is to be trimmed, also where a repair had closed the chunk
 // and no recovery came by. The caller stores the inode.

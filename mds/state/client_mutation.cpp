@@ -26,6 +26,8 @@ bool is_mutation(ClientRequest::OpCase op) {
     case ClientRequest::kDropPieces:
     case ClientRequest::kCommitFile:
     case ClientRequest::kCloseChunk:
+    case ClientRequest::kMakeShadow:
+    case ClientRequest::kSwapData:
       return true;
     default:
       return false;
@@ -79,6 +81,10 @@ Status execute(Tables& tables, ops::Caller caller, const pb::ClientMutation& mut
       return ops::commit_file(tables, caller, request.commit_file(), reply);
     case ClientRequest::kCloseChunk:
       return ops::close_chunk(tables, caller, request.close_chunk(), reply);
+    case ClientRequest::kMakeShadow:
+      return ops::make_shadow(tables, caller, request.make_shadow(), reply);
+    case ClientRequest::kSwapData:
+      return ops::swap_data(tables, caller, request.swap_data(), reply);
     default:
       return fail(Code::kProtocol, "the request is not a mutation");
   }

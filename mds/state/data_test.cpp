@@ -25,7 +25,8 @@ TEST_F(Data, FirstOpenChunkFixesTheLayout) {
   EXPECT_EQ(reply.open_chunk().layout().cell_bytes(), limits::kCellBytesDefault);
   const pb::CommandReply policy = c_.set_policy(file_, 1, 0, 1);
   EXPECT_EQ(policy.set_policy().changed(), 1u);
-  EXPECT_EQ(policy.set_policy().keep_layout(), 1u);
+  EXPECT_EQ(policy.set_policy().keep_layout(), 0u);
+  EXPECT_EQ(policy.set_policy().converting(), 1u);
   EXPECT_EQ(open(1, 0).open_chunk().chunk().encoding().data(), 4u);
   EXPECT_EQ(queries::pieces_on(c_.kv(), NodeId::from_raw(places_[0])).value(), 2u);
 }

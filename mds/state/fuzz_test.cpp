@@ -11,6 +11,7 @@
 #include <array>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "common/base/prng.h"
 #include "common/kv/overlay.h"
@@ -202,9 +203,79 @@ void steer_repair(Prng& prng, pb::Command& command, const kv::Reader& tables) {
   }
 }
 
+// Files with data and encodings of six pieces, which with_servers() has places for.
+void steer_policy(Prng& prng, pb::SetPolicyCommand& op, std::uint64_t inodes) {
+  constexpr std::array<std::array<std::uint32_t, 3>, 3> kEncodings = {
+      {{4, 2, 5}, {1, 5, 1}, {1, 5, 4}}};
+  const auto& [data, parity, min] = kEncodings[prng.below(kEncodings.size())];
+  op.Clear();
+  for (int i = 0; i < 4; ++i) op.add_inodes(2 + prng.below(inodes));
+  op.mutable_policy()->mutable_encoding()->set_data(data);
+  op.mutable_policy()->mutable_encoding()->set_parity(parity);
+  op.mutable_policy()->mutable_encoding()->set_min(min);
+  op.set_keep_data(prng.chance(200));
+}
+
+std::vector<pb::InodeRecord> shadows(const kv::Reader& tables) {
+  std::vector<pb::InodeRecord> found;
+  const auto orphans = queries::orphans(tables, InodeId(), 1000);
+  for (const InodeId id : orphans.value_or(std::vector<InodeId>())) {
+    const auto inode = queries::inode(tables, id);
+    if (inode.has_value() && inode->shadow_of() != 0) found.push_back(*inode);
+  }
+  return found;
+}
+
+// What leads to an exchange: files are queued, get shadows of their size, and are held by one who
+// exchanges them.
+void steer_conversion(Prng& prng, pb::Command& command, const kv::Reader& tables) {
+  if (prng.chance(200)) return;
+  if (command.has_set_policy()) {
+    const auto counters = queries::counters(tables);
+    ASSERT_TRUE(counters.has_value());
+    steer_policy(prng, *command.mutable_set_policy(), counters->next_inode());
+    return;
+  }
+  const bool mutates = command.op_case() == pb::Command::kClient;
+  const pb::ClientRequest::OpCase op = command.client().request().op_case();
+  if (mutates && op == pb::ClientRequest::kMakeShadow) {
+    const auto rows = queries::conversions(tables, InodeId(), 1000);
+    if (!rows.has_value() || rows->empty()) return;
+    const InodeId id = rows->at(prng.below(rows->size())).inode;
+    command.mutable_client()->mutable_request()->mutable_make_shadow()->set_inode(id.raw());
+  }
+  const bool releases = mutates && op == pb::ClientRequest::kReleaseLease && prng.chance(500);
+  const bool swaps = mutates && op == pb::ClientRequest::kSwapData;
+  if (!releases && !swaps && !command.has_grant_lease()) return;
+  const std::vector<pb::InodeRecord> known = shadows(tables);
+  if (known.empty()) return;
+  const pb::InodeRecord& shadow = known[prng.below(known.size())];
+  const auto source = queries::inode(tables, InodeId::from_raw(shadow.shadow_of()));
+  if (!source.has_value()) return;
+  if (command.has_grant_lease()) {
+    command.mutable_grant_lease()->set_inode(shadow.shadow_of());
+    return;
+  }
+  pb::ClientRequest& request = *command.mutable_client()->mutable_request();
+  if (releases && shadow.lease_session() != 0) {
+    request.set_session(shadow.lease_session());
+    pb::ReleaseLease& release = *request.mutable_release_lease();
+    release.set_inode(shadow.attributes().inode());
+    release.set_epoch(shadow.lease_epoch());
+    release.mutable_update()->set_size(source->attributes().size());
+    release.set_unsettled(prng.chance(100));
+  }
+  if (!swaps) return;
+  if (source->lease_session() != 0) request.set_session(source->lease_session());
+  request.mutable_swap_data()->set_inode(shadow.shadow_of());
+  request.mutable_swap_data()->set_epoch(source->lease_epoch());
+  request.mutable_swap_data()->set_shadow(shadow.attributes().inode());
+}
+
 // A mutation chance alone would get through: of any kind, mostly in the root or on what is there.
 void fill_mutation(Prng& prng, pb::ClientRequest& request, const kv::Reader& tables) {
-  constexpr std::array kOps = {17, 22, 23, 23, 24, 25, 26, 28, 31, 41, 41, 42, 42, 43, 44};
+  constexpr std::array kOps = {17, 17, 22, 23, 23, 24, 25, 26, 28, 31,
+                               41, 41, 42, 42, 43, 44, 46, 47, 47};
   const auto* field = request.GetDescriptor()->FindFieldByNumber(kOps[prng.below(kOps.size())]);
   Message& op = *request.GetReflection()->MutableMessage(&request, field);
   Filler(prng).fill(op, 3);
@@ -242,6 +313,7 @@ pb::Command random_command(Prng& prng, std::uint64_t step, const kv::Reader& tab
   steer_epoch(prng, command, tables);
   steer_recovery(prng, command, tables);
   steer_repair(prng, command, tables);
+  steer_conversion(prng, command, tables);
   return command;
 }
 
@@ -288,6 +360,8 @@ TEST_F(Fuzz, RandomFieldsNeverBreakTheTables) {
   EXPECT_GT(done[pb::ClientRequest::kOpenChunk], 100);
   EXPECT_GT(done[pb::ClientRequest::kDropPieces], 5);
   EXPECT_GT(done[pb::ClientRequest::kCloseChunk], 5);
+  EXPECT_GT(done[pb::ClientRequest::kMakeShadow], 100);
+  EXPECT_GT(done[pb::ClientRequest::kSwapData], 20);
   EXPECT_GT(recovered, 10);
   EXPECT_GT(placed, 10);
   EXPECT_GT(repaired, 10);

@@ -5,6 +5,7 @@
 #include "common/base/limits.h"
 #include "common/base/units.h"
 #include "mds/state/chunks.h"
+#include "mds/state/conversions.h"
 
 namespace cairn::mds::state {
 namespace {
@@ -58,6 +59,14 @@ Result<pb::InodeRecord> load_leased(Tables& tables, LeaseClaim claim) {
 
 void store_inode(Tables& tables, const pb::InodeRecord& inode) {
   tables.put(keys::inode(id_of(inode)), inode);
+}
+
+void number_inode(Tables& tables, pb::InodeRecord& inode) {
+  pb::Counters& counters = tables.counters();
+  inode.mutable_attributes()->set_inode(counters.next_inode());
+  counters.set_next_inode(counters.next_inode() + 1);
+  counters.set_inodes(counters.inodes() + 1);
+  if (is_regular(inode)) counters.set_files(counters.files() + 1);
 }
 
 void remove_inode_row(Tables& tables, const pb::InodeRecord& inode) {
@@ -123,7 +132,10 @@ Result<pb::Attributes> drop_name(Tables& tables, InodeId id, std::int64_t time_n
     remove_inode_row(tables, inode);
     return attributes;
   }
-  if (last) tables.put_bytes(keys::orphan(id), {});
+  if (last) {
+    tables.put_bytes(keys::orphan(id), {});
+    TRY_VOID(drop_conversion(tables, id));
+  }
   store_inode(tables, inode);
   return attributes;
 }

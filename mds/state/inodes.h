@@ -37,6 +37,8 @@ struct LeaseClaim {
 Result<pb::InodeRecord> load_leased(Tables& tables, LeaseClaim claim);
 
 void store_inode(Tables& tables, const pb::InodeRecord& inode);
+// A new inode, of the type it has, gets its number and is counted; the caller stores it.
+void number_inode(Tables& tables, pb::InodeRecord& inode);
 // The row and the counters; the caller has taken care of what hangs on it.
 void remove_inode_row(Tables& tables, const pb::InodeRecord& inode);
 
@@ -50,7 +52,8 @@ Result<bool> is_empty_directory(Tables& tables, InodeId id);
 // An entry of the directory came or went: mtime, ctime, and its link count by `links`.
 // Errors: kTooManyLinks.
 Status touch_directory(Tables& tables, InodeId id, int links, std::int64_t time_ns);
-// One name less. A regular file without a name becomes an orphan, anything else is removed.
+// One name less. A regular file without a name becomes an orphan, which nobody converts any more;
+// anything else is removed.
 // Answers the attributes that are left.
 Result<pb::Attributes> drop_name(Tables& tables, InodeId id, std::int64_t time_ns);
 // Takes away all xattr rows of the inode.

@@ -7,6 +7,7 @@
 #include "common/base/units.h"
 #include "mds/state/chunks.h"
 #include "mds/state/client_mutation.h"
+#include "mds/state/conversions.h"
 #include "mds/state/invariants_walk.h"
 #include "mds/state/keys.h"
 #include "proto/log_record.pb.h"
@@ -97,6 +98,33 @@ Status read_settings(Walk& walk) {
   });
 }
 
+Status read_conversions(Walk& walk) {
+  return each_key(walk, Table::kConversion, [&](std::string_view key, std::string_view value) {
+    const auto id = keys::decode_inode(Table::kConversion, key);
+    pb::ConversionRecord row;
+    if (!id || !parse_into(row, value)) return false;
+    walk.conversions.emplace(id->raw(), std::move(row));
+    return true;
+  });
+}
+
+void check_conversions(Walk& walk) {
+  for (const auto& [id, row] : walk.conversions) {
+    const auto inode = walk.inodes.find(id);
+    if (inode == walk.inodes.end()) {
+      walk.blame("no inode is to be converted: " + std::to_string(id));
+      continue;
+    }
+    const pb::InodeRecord& file = inode->second;
+    walk.expect(file.attributes().type() == pb::TYPE_REGULAR && file.attributes().nlink() > 0,
+                "what is no file with a name is to be converted", id);
+    walk.expect(file.has_layout() && !same_encoding(file.layout().encoding(), row.encoding()),
+                "a file is to be converted that needs it not", id);
+    walk.expect(same_encoding(file.policy().encoding(), row.encoding()),
+                "a file is to be converted into another encoding than its policy has", id);
+  }
+}
+
 // Follows the parents to the root: everything that does is marked in `rooted`.
 bool reaches_root(const Walk& walk, std::uint64_t id, std::set<std::uint64_t>& rooted) {
   std::vector<std::uint64_t> path;
@@ -140,6 +168,7 @@ void check_inode(Walk& walk, std::uint64_t id, const pb::InodeRecord& inode) {
                 "a file shows more blocks than it can have", id);
   }
   const bool orphan = regular && a.nlink() == 0;
+  walk.expect(inode.shadow_of() == 0 || orphan, "a shadow has a name or is no file", id);
   walk.expect(orphan == walk.orphans.contains(id), "the orphan row is wrong", id);
   if (inode.lease_session() != 0) {
     walk.expect(walk.leases.contains({inode.lease_session(), id}), "a lease has no row", id);
@@ -186,9 +215,11 @@ Result<std::vector<std::string>> check_invariants(const kv::Reader& reader, std:
   TRY_VOID(invariants::read_chunks(walk));
   TRY_VOID(read_sessions(walk));
   TRY_VOID(read_settings(walk));
+  TRY_VOID(read_conversions(walk));
   walk.expect(walk.inodes.contains(kRootInode.raw()), "there is no root", kRootInode.raw());
   check_namespace(walk);
   invariants::check_chunks(walk);
+  check_conversions(walk);
   return std::move(walk.wrong);
 }
 

@@ -7,7 +7,8 @@
 // without a name; xattr sums; blocks; chunk map, open chunks, degraded chunks, reverse index, piece
 // counts and removals agree with the chunks both ways; every chunk keeps enough pieces to be read,
 // and only missing ones miss regions; leases agree with the inodes both ways and with the sessions;
-// replies belong to sessions and are inside their window; counters are true and above every id in
+// replies belong to sessions and are inside their window; what is to be converted is a file with a
+// name whose data has another encoding than its policy; counters are true and above every id in
 // use.
 #pragma once
 

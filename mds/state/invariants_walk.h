@@ -44,6 +44,7 @@ struct Walk {
   std::set<std::uint64_t> orphans;
   std::set<Place> leases;  // session, inode
   std::map<std::uint64_t, pb::SessionRecord> sessions;
+  std::map<std::uint64_t, pb::ConversionRecord> conversions;
   std::set<std::uint32_t> chunk_servers;
 
   void blame(std::string sentence) {

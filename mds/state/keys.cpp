@@ -87,6 +87,7 @@ std::string reply(SessionSeq reply) {
 std::string chunk_server(NodeId cs) { return with_u32(Table::kChunkServer, cs.raw()); }
 std::string event(std::uint64_t event) { return with_u64(Table::kEvent, event); }
 std::string setting(std::string_view name) { return all_of(Table::kSetting) + std::string(name); }
+std::string conversion(InodeId inode) { return with_u64(Table::kConversion, inode.raw()); }
 
 std::string all_of(Table table) { return std::string(1, static_cast<char>(table)); }
 std::string of_inode(Table table, InodeId inode) { return with_u64(table, inode.raw()); }

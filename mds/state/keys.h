@@ -38,6 +38,7 @@ enum class Table : char {
   kChunkServer = 'H',  // cs -> CsRecord
   kEvent = 'E',        // event -> Event
   kSetting = 'V',      // name -> value: settings of the cluster that are not at their default
+  kConversion = 'Y',   // inode -> ConversionRecord: its data is to get another encoding
 };
 
 struct InodeName {
@@ -83,6 +84,7 @@ std::string reply(SessionSeq reply);
 std::string chunk_server(NodeId cs);
 std::string event(std::uint64_t event);
 std::string setting(std::string_view name);
+std::string conversion(InodeId inode);
 
 // What all keys of a table, or of one owner in it, start with.
 std::string all_of(Table table);
@@ -90,7 +92,7 @@ std::string of_inode(Table table, InodeId inode);        // D, X, M, W
 std::string of_cs(Table table, NodeId cs);               // P, R
 std::string of_session(Table table, SessionId session);  // L, Q
 
-std::optional<InodeId> decode_inode(Table table, std::string_view key);     // I, O
+std::optional<InodeId> decode_inode(Table table, std::string_view key);     // I, O, Y
 std::optional<InodeName> decode_name(Table table, std::string_view key);    // D, X
 std::optional<ChunkId> decode_chunk(Table table, std::string_view key);     // K, B
 std::optional<ChunkPlace> decode_place(Table table, std::string_view key);  // M, W

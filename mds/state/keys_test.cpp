@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/base/prng.h"
 #include "proto/log_record.pb.h"
 
 namespace cairn::mds::state::keys {
@@ -49,6 +50,7 @@ TEST(Keys, HaveTheirGoldenBytes) {
   EXPECT_EQ(hex(chunk_server(kCs)), "4800000401");
   EXPECT_EQ(hex(event(10000)), "450000000000002710");
   EXPECT_EQ(hex(setting("a.b")), "56612e62");
+  EXPECT_EQ(hex(conversion(kInode)), "590000000000000102");
   EXPECT_EQ(hex(encode_number(0x1122334455667788)), "1122334455667788");
   EXPECT_EQ(hex(encode_removal(7)), "0000000000000007");
   EXPECT_EQ(encode_removal(0), "");
@@ -57,6 +59,7 @@ TEST(Keys, HaveTheirGoldenBytes) {
 TEST(Keys, DecodeWhatTheyEncode) {
   EXPECT_EQ(decode_inode(Table::kInode, inode(kInode)), kInode);
   EXPECT_EQ(decode_inode(Table::kOrphan, orphan(kInode)), kInode);
+  EXPECT_EQ(decode_inode(Table::kConversion, conversion(kInode)), kInode);
   const std::string name_key = dentry(kInode, std::string_view("a\0\xff", 3));
   const auto name = decode_name(Table::kDentry, name_key);
   ASSERT_TRUE(name.has_value());
@@ -92,6 +95,9 @@ TEST(Keys, DecodeWhatTheyEncode) {
 TEST(Keys, RefuseBytesOfAnotherTableOrLength) {
   EXPECT_FALSE(decode_inode(Table::kInode, orphan(kInode)).has_value());
   EXPECT_FALSE(decode_inode(Table::kInode, inode(kInode) + "x").has_value());
+  EXPECT_FALSE(decode_inode(Table::kConversion, orphan(kInode)).has_value());
+  EXPECT_FALSE(decode_inode(Table::kConversion, conversion(kInode) + "x").has_value());
+  EXPECT_FALSE(decode_inode(Table::kConversion, "Y").has_value());
   EXPECT_FALSE(decode_inode(Table::kInode, "").has_value());
   EXPECT_FALSE(decode_name(Table::kDentry, dentry(kInode, "")).has_value());
   EXPECT_FALSE(decode_name(Table::kDentry, xattr(kInode, "a")).has_value());
@@ -104,6 +110,38 @@ TEST(Keys, RefuseBytesOfAnotherTableOrLength) {
   EXPECT_FALSE(decode_number("1234567").has_value());
   EXPECT_FALSE(decode_removal("1234567").has_value());
   EXPECT_FALSE(decode_chunk(Table::kChunk, degraded(kChunk)).has_value());
+}
+
+// What a decoder makes of bytes is the key that they are, or nothing.
+TEST(Keys, DecodersTakeAnyBytes) {
+  Prng prng(5);
+  int decoded = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bytes(prng.below(20), 'Y');
+    for (std::size_t at = prng.below(2); at < bytes.size(); ++at) {
+      bytes[at] = static_cast<char>(prng.below(256));
+    }
+    if (const auto id = decode_inode(Table::kConversion, bytes)) {
+      EXPECT_EQ(conversion(*id), bytes);
+      ++decoded;
+    }
+    for (const Table table : {Table::kPieceOn, Table::kOpenChunk, Table::kLease, Table::kDentry}) {
+      if (!bytes.empty()) bytes[0] = static_cast<char>(table);
+      if (const auto at = decode_piece(table, bytes); at && table == Table::kPieceOn) {
+        EXPECT_EQ(hex(piece_on(*at)), hex(bytes));
+      }
+      if (const auto at = decode_place(table, bytes); at && table == Table::kOpenChunk) {
+        EXPECT_EQ(hex(open_chunk(*at)), hex(bytes));
+      }
+      if (const auto at = decode_lease(bytes)) {
+        EXPECT_EQ(hex(lease(*at)), hex(bytes));
+      }
+      if (const auto at = decode_name(table, bytes); at && table == Table::kDentry) {
+        EXPECT_EQ(hex(dentry(at->inode, at->name)), hex(bytes));
+      }
+    }
+  }
+  EXPECT_GT(decoded, 100);
 }
 
 TEST(Keys, OrderAsTheirNumbersDo) {
@@ -185,6 +223,36 @@ TEST(LogRecord, ChunkHasItsGoldenBytes) {
   piece.set_state(pb::PIECE_MISSING);
   piece.set_missed(0x8000000000000001);
   EXPECT_EQ(hex(chunk.SerializeAsString()), "08092002420e10810818022901000000000000805007");
+}
+
+TEST(LogRecord, ConversionHasItsGoldenBytes) {
+  pb::Command policy;
+  policy.mutable_set_policy()->add_inodes(2);
+  policy.mutable_set_policy()->set_keep_data(true);
+  EXPECT_EQ(hex(policy.SerializeAsString()), "8a01050a01022001");
+  pb::Command make;
+  make.mutable_client()->mutable_request()->mutable_make_shadow()->set_inode(2);
+  EXPECT_EQ(hex(make.SerializeAsString()), "5a070a05f202020802");
+  pb::Command swap;
+  pb::SwapData& op = *swap.mutable_client()->mutable_request()->mutable_swap_data();
+  op.set_inode(2);
+  op.set_epoch(7);
+  op.set_shadow(3);
+  EXPECT_EQ(hex(swap.SerializeAsString()), "5a0b0a09fa0206080210071803");
+  pb::ConversionRecord row;
+  row.mutable_encoding()->set_data(4);
+  row.mutable_encoding()->set_parity(2);
+  row.mutable_encoding()->set_min(5);
+  row.set_since_ns(5);
+  EXPECT_EQ(hex(row.SerializeAsString()), "0a06080410021805100a");
+  pb::InodeRecord shadow;
+  shadow.mutable_attributes()->set_inode(3);
+  shadow.set_shadow_of(2);
+  EXPECT_EQ(hex(shadow.SerializeAsString()), "0a0208035802");
+  pb::Chunk chunk;
+  chunk.set_id(9);
+  chunk.set_opened(3);
+  EXPECT_EQ(hex(chunk.SerializeAsString()), "08095803");
 }
 
 TEST(LogRecord, InodeHasItsGoldenBytes) {

@@ -31,7 +31,7 @@ Status execute(Tables& tables, const pb::Command& command, std::int64_t time_ns,
     case pb::Command::kUpdateCs:
       return ops::update_cs(tables, command.update_cs());
     case pb::Command::kSetPolicy:
-      return ops::set_policy(tables, command.set_policy(), reply);
+      return ops::set_policy(tables, command.set_policy(), time_ns, reply);
     case pb::Command::kPurgeInode:
       return ops::purge_inode(tables, command.purge_inode(), reply);
     case pb::Command::kPiecesRemoved:

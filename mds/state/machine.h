@@ -33,6 +33,12 @@
 // - FinishRepair is refused with kStaleVersion, kBusy (the chunk is open), kRefusedForSafety (the
 //   piece is not missing, or not at that CS) and kNotFound. Its version stands for all that was
 //   copied: OpenChunk of a settled chunk with missing pieces makes a new one.
+//
+// Conversion of files (docs/protocols/conversion.md), as the master has to drive it:
+// - MakeShadow answers make_node: a nameless inode that the session holds exclusively. It is an
+//   orphan from its birth: the master pins it for the session before it looks at orphans again.
+// - From the first step of its purge on, and once its data was exchanged, a shadow is none any more
+//   (shadow_of 0): SwapData refuses it.
 #pragma once
 
 #include <cstdint>
@@ -120,6 +126,17 @@ Result<std::vector<pb::Event>> last_events(const kv::Reader& reader, std::size_t
 Result<std::uint64_t> setting(const kv::Reader& reader, const SettingSpec& spec);
 // All that are stored, by name; also those that this version does not know.
 Result<std::vector<pb::Setting>> stored_settings(const kv::Reader& reader);
+// Files whose data is to get another encoding, at most `limit`, after `after`, by inode.
+struct Conversion {
+  InodeId inode;
+  pb::ConversionRecord record;
+};
+Result<std::vector<Conversion>> conversions(const kv::Reader& reader, InodeId after,
+                                            std::size_t limit);
+// nullopt: nothing is to be done with that inode.
+Result<std::optional<pb::ConversionRecord>> conversion(const kv::Reader& reader, InodeId id);
+// How many there are; reads all their keys.
+Result<std::uint64_t> conversion_count(const kv::Reader& reader);
 // The stored reply of a mutation; nullopt when it is new.
 Result<std::optional<pb::ClientReply>> stored_reply(const kv::Reader& reader, SessionId session,
                                                     RequestSeq seq);

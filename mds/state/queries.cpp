@@ -209,6 +209,36 @@ Result<std::vector<pb::Event>> last_events(const kv::Reader& reader, std::size_t
   return events(reader, after, limit);
 }
 
+Result<std::vector<Conversion>> conversions(const kv::Reader& reader, InodeId after,
+                                            std::size_t limit) {
+  std::vector<Conversion> found;
+  if (limit == 0 || after.raw() == UINT64_MAX) return found;
+  bool bad = false;
+  TRY_VOID(rows::each<pb::ConversionRecord>(reader, keys::all_of(keys::Table::kConversion),
+                                            keys::conversion(InodeId::from_raw(after.raw() + 1)),
+                                            [&](std::string_view key, pb::ConversionRecord record) {
+                                              const std::optional<InodeId> id =
+                                                  keys::decode_inode(keys::Table::kConversion, key);
+                                              bad = !id.has_value();
+                                              if (bad) return false;
+                                              found.push_back({*id, std::move(record)});
+                                              return found.size() < limit;
+                                            }));
+  if (bad) return rows::corrupt(static_cast<char>(keys::Table::kConversion));
+  return found;
+}
+
+Result<std::optional<pb::ConversionRecord>> conversion(const kv::Reader& reader, InodeId id) {
+  return rows::find<pb::ConversionRecord>(reader, keys::conversion(id));
+}
+
+Result<std::uint64_t> conversion_count(const kv::Reader& reader) {
+  std::uint64_t count = 0;
+  TRY_VOID(rows::scan(reader, keys::all_of(keys::Table::kConversion), {},
+                      [&](std::string_view, std::string_view) { return ++count != 0; }));
+  return count;
+}
+
 Result<std::uint64_t> setting(const kv::Reader& reader, const SettingSpec& spec) {
   TRY(const std::optional<std::string> stored, reader.get(keys::setting(spec.name)));
   if (!stored) return spec.default_value;

@@ -8,7 +8,8 @@
 namespace cairn::mds::state {
 namespace {
 
-constexpr std::array<const SettingSpec*, 1> kAll = {
+constexpr std::array<const SettingSpec*, 2> kAll = {
+    &settings::kConvertWorkers,
     &settings::kVerifyChunks,
 };
 

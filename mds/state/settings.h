@@ -43,6 +43,17 @@ inline constexpr SettingSpec kVerifyChunks = {
         "How many stored pieces each chunk server reads and verifies a minute beside its other "
         "work; 0: none."};
 
+inline constexpr SettingSpec kConvertWorkers = {
+    .name = "mds.convert.workers",
+    .type = SettingType::kNumber,
+    .default_value = 2,
+    .min = 0,
+    .max = 64,
+    .unit = "files at a time",
+    .help =
+        "How many files are brought into another encoding at the same time, each by a chunk server "
+        "of its own; 0: conversion pauses."};
+
 }  // namespace settings
 
 // All of them, by name.

@@ -1,23 +1,28 @@
 #!/usr/bin/env python3
-"""All chunk servers die at once under a load of small durable writes. What `cairn inspect` puts
-together from their repositories, from all of them and from as many as the code needs, is what was
-acknowledged; nothing in a repository is changed; afterwards the cluster goes on with it."""
+"""All chunk servers die under a load of small durable writes: at once, and one after the other with
+pauses in which pieces are dropped, chunks held and repairs begun. What `cairn inspect` puts together
+from all their repositories is what was acknowledged; from fewer, what it does not name lost is;
+nothing in a repository is changed; afterwards the cluster goes on with it."""
 
 import hashlib
 import json
 import os
 import random
+import secrets
 import shutil
+import signal
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from harness import BIN, Demo, Results, arguments, check, check_equal, digest, main, run
+from harness import (BIN, Demo, Results, arguments, check, check_equal, demo_cluster, digest, main,
+                     processes, run)
 
 SERVERS = 7
 BLOCK = 4096
 BLOCKS = 600
+REPORT_MAX = 4000
 
 
 def repository(demo: Demo, number: int) -> Path:
@@ -53,9 +58,9 @@ class Writer:
             self.blocks[at] = content
             self.under_way = None
 
-    def judge(self, file: bytes, begin: bytes) -> None:
+    def judge(self, file: bytes, begin: bytes, lost: set[int] = frozenset()) -> None:
         at_work = self.under_way
-        for at in range(BLOCKS):
+        for at in set(range(BLOCKS)) - lost:
             got = file[at * BLOCK:(at + 1) * BLOCK]
             legal = [self.blocks.get(at, begin[at * BLOCK:(at + 1) * BLOCK])]
             if at_work is not None and at_work[0] == at:
@@ -64,9 +69,10 @@ class Writer:
 
 
 class Story:
-    def __init__(self, demo: Demo, local: Path):
+    def __init__(self, demo: Demo, local: Path, seed: int):
         self.demo = demo
         self.local = local
+        self.draw = random.Random(seed)
         self.sparse = 0
         self.wanted = {}  # inode -> (size, digest), of files nobody writes
         self.begin = os.urandom(BLOCKS * BLOCK)
@@ -98,12 +104,71 @@ class Story:
         check_equal(refused.returncode, 1, "exit code")
         check("is running" in refused.stderr and "Stop" in refused.stderr, refused.stderr)
 
-    def all_die_at_once(self) -> None:
+    def write(self) -> None:
         self.writer = Writer(self.demo.mount / "changing")
         self.writer.thread.start()
+
+    def all_die_at_once(self) -> None:
+        self.write()
         time.sleep(3)
         self.demo.kill(*names())
         check(len(self.writer.blocks) > 20, f"only {len(self.writer.blocks)} writes were durable")
+
+    def die_in_turn(self, pause: float) -> None:
+        """Some notice that others are away, the master among them, before they die."""
+        self.begin = (self.demo.mount / "changing").read_bytes()
+        self.write()
+        time.sleep(self.draw.uniform(0.3, 1.5))
+        library = demo_cluster.Cluster(self.demo.dir)
+        library.require()
+        found = [library.pid(library.part(name)) for name in names()]
+        alive = [(pid, processes.start_time(pid)) for pid in found]
+        self.draw.shuffle(alive)
+        for pid, started in alive:
+            check(processes.send(pid, started, signal.SIGKILL), f"process {pid} does not run")
+            time.sleep(self.draw.uniform(0, pause))
+        for pid, started in alive:
+            check(processes.wait_gone(pid, started, 10), f"process {pid} does not end")
+
+    def extract(self, numbers: list[int], out: Path, *words: object) -> dict:
+        done = self.inspect(*[repository(self.demo, number) for number in numbers],
+                            "--extract-files", out, "--json", *words, good=False)
+        check(done.returncode in (0, 1), f"exit code {done.returncode}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def explain(self, found: dict, out: Path) -> None:
+        """For whoever has to find out why something is lost."""
+        for inode in [file["inode"] for file in found["files"] if not file["whole"]]:
+            facts = json.loads((out / f"inode-{inode}.json").read_text())
+            print(f"inode {inode}:", json.dumps(facts)[:REPORT_MAX], flush=True)
+            for number in range(1, SERVERS + 1):
+                pieces = json.loads(self.inspect(repository(self.demo, number), "--pieces",
+                                                 "--json").stdout)["pieces"]
+                for piece in pieces:
+                    if piece.get("inode") == inode:
+                        print(f"cs{number}:", json.dumps(piece)[:REPORT_MAX], flush=True)
+
+    def check_whole(self, found: dict, out: Path) -> None:
+        lost = found["extracted"]["lost_bytes"]
+        if lost != 0:
+            self.explain(found, out)
+        check_equal(lost, 0, "lost bytes")
+
+    def lost_blocks(self, out: Path) -> set[int]:
+        """Of the file that is written; what is absent behind its end is lost, too."""
+        path = out / f"inode-{self.writer.inode}"
+        if not path.exists():
+            return set(range(BLOCKS))
+        lost = set(range(path.stat().st_size // BLOCK, BLOCKS))
+        for run_of in json.loads(path.with_suffix(".json").read_text())["lost"]:
+            first = run_of["offset"] // BLOCK
+            lost |= set(range(first, first + run_of["bytes"] // BLOCK))
+        return lost
+
+    def judge_extracted(self, out: Path, lost: set[int] = frozenset()) -> None:
+        path = out / f"inode-{self.writer.inode}"
+        file = path.read_bytes() if path.exists() else b""
+        self.writer.judge(file, self.begin, lost)
 
     def compare(self, out: Path, without: set[int] = frozenset()) -> None:
         for inode, (size, wanted) in self.wanted.items():
@@ -115,17 +180,16 @@ class Story:
                 while part := file.read(1 << 20):
                     whole.update(part)
             check_equal(whole.hexdigest(), wanted, f"content of inode {inode}")
-        self.writer.judge((out / f"inode-{self.writer.inode}").read_bytes(), self.begin)
 
     def all_repositories_give_all_files(self) -> None:
         before = {path: digest(path) for path in repository(self.demo, 1).rglob("*")
                   if path.is_file()}
         out = self.local / "all"
-        every = [repository(self.demo, number) for number in range(1, SERVERS + 1)]
-        found = json.loads(self.inspect(*every, "--extract-files", out, "--json").stdout)
-        check_equal(found["extracted"]["lost_bytes"], 0, "lost bytes")
+        found = self.extract(list(range(1, SERVERS + 1)), out)
+        self.check_whole(found, out)
         check_equal(found["extracted"]["files"], len(self.wanted) + 1, "files")
         self.compare(out)
+        self.judge_extracted(out)
         after = {path: digest(path) for path in repository(self.demo, 1).rglob("*")
                  if path.is_file()}
         check_equal(after, before, "the files of a repository that was inspected")
@@ -134,12 +198,30 @@ class Story:
     def enough_repositories_give_all_files(self) -> None:
         for lost in ((2, 6), (1, 3)):
             out = self.local / "some"
-            left = [repository(self.demo, number) for number in range(1, SERVERS + 1)
-                    if number not in lost]
-            done = self.inspect(*left, "--extract-files", out, "--assume-unwritten", good=False)
-            check(done.returncode in (0, 1), done.stderr)
+            left = [number for number in range(1, SERVERS + 1) if number not in lost]
+            self.extract(left, out, "--assume-unwritten")
             self.compare(out, {self.sparse})
             shutil.rmtree(out)
+            self.nothing_wrong_comes_from(left)
+
+    def nothing_wrong_comes_from(self, left: list[int]) -> None:
+        """A piece may have been dropped before its server died: then too little may be left."""
+        out = self.local / "few"
+        self.extract(left, out, "--inode", self.writer.inode)
+        self.judge_extracted(out, self.lost_blocks(out))
+        shutil.rmtree(out)
+
+    def deaths_in_turn(self, pause: float) -> None:
+        self.die_in_turn(pause)
+        out = self.local / "turn"
+        every = list(range(1, SERVERS + 1))
+        found = self.extract(every, out, "--inode", self.writer.inode)
+        self.check_whole(found, out)
+        self.judge_extracted(out)
+        shutil.rmtree(out)
+        for count in (1, 2):
+            self.nothing_wrong_comes_from(self.draw.sample(every, SERVERS - count))
+        self.the_cluster_goes_on()
 
     def every_block_of_every_server_is_right(self) -> None:
         for number in range(1, SERVERS + 1):
@@ -170,20 +252,26 @@ class Story:
         self.writer.judge((self.demo.mount / "changing").read_bytes(), self.begin)
 
 
-def body(results: Results, keep: bool) -> None:
+def body(results: Results, keep: bool, seed: int) -> None:
+    print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="cairn-test-") as local, \
             Demo("--cs", str(SERVERS), "--cs-size", "2G", keep=keep) as demo:
-        story = Story(demo, Path(local))
+        story = Story(demo, Path(local), seed)
         for scenario in (story.files_of_every_kind, story.a_running_server_is_refused,
                          story.all_die_at_once, story.every_block_of_every_server_is_right,
                          story.all_repositories_give_all_files,
                          story.enough_repositories_give_all_files,
                          story.pieces_come_out_with_their_facts, story.the_cluster_goes_on):
             if not results.scenario(scenario.__name__, scenario):
-                break
+                return
+        for pause in (0.03, 0.1, 0.3):
+            name = f"deaths_with_pauses_of_up_to_{pause * 1000:.0f}_ms"
+            if not results.scenario(name, story.deaths_in_turn, pause):
+                return
 
 
 if __name__ == "__main__":
-    options = arguments(__doc__)
+    options = arguments(__doc__, seed=(0, "of the deaths; 0: another one each time"))
     outcome = Results()
-    main(outcome, lambda: body(outcome, options.keep))
+    chosen = options.seed or secrets.randbelow(1_000_000) + 1
+    main(outcome, lambda: body(outcome, options.keep, chosen))

@@ -352,7 +352,7 @@ def body(results: Results, options) -> None:
         local = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cairn-local-")))
         demo = stack.enter_context(Cluster(mds=1, cs=3, clients=2, encoding="2+1",
                                            keep=options.keep))
-        demo.cairn("set-attr", "-p", "/", "replicas=1")
+        demo.cairn("set-attr", "--convert", "-p", "/", "replicas=1")
         story = Story(demo, local, options.rounds, options.seed)
         stack.callback(story.close)
         steps = [story.take_over, story.killed_while_it_is_made]

@@ -59,6 +59,8 @@ CROSS_EXCEPTIONS = {
     **{("admin/commands/inspect", f"chunkserver/inspect/{header}.h"):
        "`cairn inspect` reads a repository with the code that recovers it"
        for header in ("inspection", "chunk_salvage", "chunk_fixture")},
+    ("chunkserver/convert/client_converter", "client/convert/conversion_worker.h"):
+        "a chunk server converts files as an ordinary client session",
 }
 
 # name, pattern on code without comments and strings, what to do instead, {allowed prefix: reason}.

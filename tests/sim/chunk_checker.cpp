@@ -266,6 +266,9 @@ ChunkChecker::Verdict ChunkChecker::check(const std::map<unsigned, InodeId>& ino
   for (const pb::Chunk& chunk : all) {
     if (!verdict.wrong.empty()) return verdict;
     check_chunk(chunk, inodes, &verdict);
+    if (!verdict.wrong.empty() && chunk.writer_epoch() != 0) {
+      verdict.unfinished = std::exchange(verdict.wrong, "") + " (a converter writes it)";
+    }
     if (!verdict.wrong.empty() && changed(chunk)) {
       verdict.unfinished = std::exchange(verdict.wrong, "") + " (it changed meanwhile)";
     }

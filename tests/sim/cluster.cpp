@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "tests/sim/sim_converter.h"
+
 namespace cairn::sim {
 
 namespace {
@@ -42,6 +44,7 @@ struct SimCluster::CsLife {
   SimNetwork network;
   runtime::TaskGroup tasks;
   std::unique_ptr<rpc::MultiCaller> mds;
+  SimConverter* converter = nullptr;  // the server's, while it has one
   std::unique_ptr<chunkserver::ChunkServer> server;
   bool serving = false;
 };
@@ -123,6 +126,7 @@ void SimCluster::start_cs(unsigned index) {
   options.store.journal_bytes = 1_MiB;
   options.store.grow_bytes = 16_MiB;
   options.store.sabotage = options_.store_sabotage;
+  options.make_converter = make_converter(node, *life);
   life->server = std::make_unique<chunkserver::ChunkServer>(runtime, life->network, *life->mds,
                                                             node.disk.attach(runtime), node.index,
                                                             *node.log, std::move(options));
@@ -138,6 +142,34 @@ void SimCluster::start_cs(unsigned index) {
     }
   };
   life->tasks.spawn(Starter::run(life));
+}
+
+chunkserver::convert::MakeConverter SimCluster::make_converter(CsNode& node, CsLife& life) {
+  return [this, host = node.host, id = node.id, log = node.log.get(),
+          mine = &life]() -> Result<std::unique_ptr<chunkserver::convert::Converter>> {
+    client::Options options;
+    for (const std::unique_ptr<SimMds>& mds : mds_) {
+      if (!mds->removed()) options.masters.push_back(SimMds::session_door_of(mds->index()));
+    }
+    options.credentials = sim_credentials();
+    options.host_id = HostId::from_raw(id);
+    options.host = host;
+    options.process = "converter " + std::to_string(world_.prng().next());
+    options.converter = id;
+    options.cache_bytes = 8_MiB;
+    options.fail_on_nospace = true;
+    options.hard = false;
+    options.process_alive = [](const std::string&) { return false; };
+    options.sabotage = options_.client_sabotage;
+    return std::make_unique<SimConverter>(mine->runtime, mine->network, *log, std::move(options),
+                                          &mine->converter);
+  };
+}
+
+bool SimCluster::cs_converts(unsigned index) const {
+  const CsNode& node = *chunk_servers_[index];
+  return node.life != nullptr && node.life->converter != nullptr &&
+         node.life->converter->has_file();
 }
 
 void SimCluster::kill_cs(unsigned index, bool power) {
@@ -202,10 +234,10 @@ client::FileSystem& SimCluster::start_client(unsigned index) {
   return *life->file_system;
 }
 
-void SimCluster::kill_client(unsigned index) {
+void SimCluster::kill_client(unsigned index, const SimFabric::Late& late) {
   CHECK(clients_[index] != nullptr);
   clients_[index]->runtime.kill();
-  fabric_.host_died(client_host(index));
+  fabric_.host_died(client_host(index), late);
   SimWorld::bury(std::exchange(clients_[index], nullptr));
 }
 

@@ -13,6 +13,7 @@
 #include "client/core/file_system.h"
 #include "common/kv/mem_kv.h"
 #include "common/rpc/multi_caller.h"
+#include "proto/admin.pb.h"
 #include "tests/sim/sim_mds.h"
 
 namespace cairn::sim {
@@ -72,6 +73,10 @@ class SimCluster {
   // As the admin tool's check-mds: "" when all members have the same tables.
   std::string check_mds();
 
+  // set-attr and set-config of the admin tool, asked until there is an answer, or for so long.
+  Task<Result<pb::SetPolicyReply>> set_policy(pb::SetPolicyRequest request);
+  Task<Result<pb::SetConfigReply>> set_config(pb::SetConfigRequest request);
+
   void start_cs(unsigned index);
   // kill -9: what was written to the drive stays. `power`: unflushed sectors are lost or torn as
   // well.
@@ -81,6 +86,8 @@ class SimCluster {
   void pause_cs(unsigned index);
   void resume_cs(unsigned index);
   bool cs_paused(unsigned index) const;
+  // It converts a file now.
+  bool cs_converts(unsigned index) const;
   std::uint32_t cs_id(unsigned index) const;
   chunkserver::io::SimDisk& cs_disk(unsigned index);
   // nullptr: it does not run, or its store is not open.
@@ -90,7 +97,8 @@ class SimCluster {
 
   // A new mount (client `index`); its FileSystem is started by the caller.
   client::FileSystem& start_client(unsigned index);
-  void kill_client(unsigned index);
+  // `late`: see SimFabric::host_died().
+  void kill_client(unsigned index, const SimFabric::Late& late = nullptr);
   client::FileSystem* client(unsigned index);
   SimRuntime& client_runtime(unsigned index);
 
@@ -119,6 +127,9 @@ class SimCluster {
   std::vector<net::Address> mds_addresses() const;
   std::unique_ptr<rpc::MultiCaller> mds_caller(SimRuntime& from, const std::string& host,
                                                rpc::MultiCaller::Options options);
+  template <class Request, class Reply>
+  Task<Result<Reply>> ask_admin(std::string method, Request request);
+  chunkserver::convert::MakeConverter make_converter(CsNode& node, CsLife& life);
   template <class Request, class Reply>
   Result<Reply> ask_mds(const std::string& method, Request request, Duration limit);
 

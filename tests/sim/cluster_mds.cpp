@@ -102,6 +102,28 @@ Result<Reply> SimCluster::ask_mds(const std::string& method, Request request, Du
   return std::move(*answer);
 }
 
+template <class Request, class Reply>
+Task<Result<Reply>> SimCluster::ask_admin(std::string method, Request request) {
+  const std::unique_ptr<rpc::MultiCaller> caller =
+      mds_caller(admin_runtime_, "admin",
+                 {.patience = rpc::Patience::kUntilDeadline,
+                  .resend = rpc::Resend::kIdempotent,
+                  .attempt = kAdminAttempt});
+  const Deadline deadline = admin_runtime_.after(kAdminCall);
+  Result<Reply> reply =
+      co_await rpc::call<Reply, Request>(*caller, std::move(method), std::move(request), deadline);
+  co_return reply;
+}
+
+Task<Result<pb::SetPolicyReply>> SimCluster::set_policy(pb::SetPolicyRequest request) {
+  return ask_admin<pb::SetPolicyRequest, pb::SetPolicyReply>("/cairn.pb.Admin/SetPolicy",
+                                                             std::move(request));
+}
+Task<Result<pb::SetConfigReply>> SimCluster::set_config(pb::SetConfigRequest request) {
+  return ask_admin<pb::SetConfigRequest, pb::SetConfigReply>("/cairn.pb.Admin/SetConfig",
+                                                             std::move(request));
+}
+
 // ---- the group ----
 
 Task<bool> SimCluster::add_mds() {

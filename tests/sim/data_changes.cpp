@@ -77,6 +77,7 @@ void DataPlayer::end_change(Step* step, ChangeNumber before, const Status& statu
   }
   slot.writer = step->life;
   slot.touched = false;
+  if (world_.now() <= step->life->at_risk_until) slot.model.doubt(step->life->id);
 }
 
 Task<void> DataPlayer::write(Step* step) {

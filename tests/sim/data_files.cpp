@@ -5,6 +5,11 @@
 
 namespace cairn::sim {
 
+namespace {
+constexpr Duration kExcuse = 60s;
+constexpr Duration kBackAgain = 10s;  // until it has heard what became of its session
+}  // namespace
+
 DataFiles::DataFiles(SimWorld& world, unsigned count)
     : world_(world), slots_(count), notes_(std::getenv("CAIRN_SIM_LOG") != nullptr) {
   for (unsigned i = 0; i < count; ++i) slots_[i].index = i;
@@ -40,6 +45,7 @@ void DataFiles::replace(FileSlot& slot) {
   slot.writer = nullptr;
   slot.touched = false;
   slot.untold.clear();
+  slot.told.clear();
 }
 
 void DataFiles::suspect(FileSlot& slot, const LifePtr& life) {
@@ -53,8 +59,9 @@ void DataFiles::suspect(FileSlot& slot, const LifePtr& life) {
   }
 }
 
-void DataFiles::struck(const LifePtr& life, Duration excuse) {
-  life->excused_until = std::max(life->excused_until, world_.now() + excuse);
+void DataFiles::struck(const LifePtr& life, Duration outage) {
+  life->excused_until = std::max(life->excused_until, world_.now() + outage + kExcuse);
+  life->at_risk_until = std::max(life->at_risk_until, world_.now() + outage + kBackAgain);
   for (FileSlot& slot : slots_) {
     suspect(slot, life);
     const DataOpPtr op = slot.holder;
@@ -90,7 +97,7 @@ void DataFiles::killed(const LifePtr& life) {
 }
 
 void DataFiles::declared_loss(const LifePtr& life, InodeId inode) {
-  life->excused_until = std::max(life->excused_until, world_.now() + 60s);
+  life->excused_until = std::max(life->excused_until, world_.now() + kExcuse);
   for (FileSlot& slot : slots_) {
     const auto open = life->open.find(slot.index);
     if (open == life->open.end() || open->second.inode != inode) continue;

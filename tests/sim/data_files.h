@@ -28,6 +28,8 @@ struct ClientLife {
   bool dead = false;
   // Until then its operations may fail: it was struck, or lost what it had delayed.
   Instant excused_until;
+  // And until then its session may end: what it only delays may be lost, also what it writes now.
+  Instant at_risk_until;
   struct Open {
     unsigned generation = 0;
     InodeId inode;
@@ -61,6 +63,8 @@ struct FileSlot {
   std::uint64_t hot = 0;  // sector where the newest write began
   // Lives that lost changes from that number on and were not told yet.
   std::map<LifeId, ChangeNumber> untold;
+  // Lives that heard an error: what they changed up to that number may be lost, and they know.
+  std::map<LifeId, ChangeNumber> told;
 
   std::string name() const {
     return "file" + std::to_string(index) + "." + std::to_string(generation);
@@ -83,8 +87,8 @@ class DataFiles {
   void replace(FileSlot& slot);
   std::set<std::string>& doomed() { return doomed_; }
 
-  // The client stops for long or loses the master: it may lose what it has not made durable.
-  void struck(const LifePtr& life, Duration excuse);
+  // The client stops for so long or loses the master: it may lose what it has not made durable.
+  void struck(const LifePtr& life, Duration outage);
   // And it never does anything again.
   void killed(const LifePtr& life);
   // It says that it lost what it had delayed of this inode.

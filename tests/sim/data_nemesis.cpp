@@ -25,12 +25,16 @@ void DataFaults::tell(DataCoverage& coverage) const {
   coverage.count("fault.client_kills", client_kills);
   coverage.count("fault.client_pauses", client_pauses);
   coverage.count("fault.revocations", revocations);
+  coverage.count("fault.last_words", last_words);
+  coverage.count("fault.late_words", late_words);
+  coverage.count("fault.converter_strikes", converter_strikes);
+  coverage.count("fault.double_kills", double_kills);
   coverage.count("fault.below_minimum", below_minimum);
 }
 
 std::uint64_t DataFaults::total() const {
   return cs_kills + power_cuts + cs_pauses + stalls + write_errors + rotten + bad_sectors + cuts +
-         slow_hosts + client_kills + client_pauses + revocations;
+         slow_hosts + client_kills + client_pauses + revocations + last_words;
 }
 
 DataNemesis::DataNemesis(SimWorld& world, SimCluster& cluster, DataFiles& files, Mounts& mounts)
@@ -44,6 +48,7 @@ void DataNemesis::start(const Mood& mood) {
   mood_ = mood;
   running_ = true;
   revoked_ = false;
+  over_ = false;
   ++round_;
   trouble_.clear();
   damaged_.clear();
@@ -118,6 +123,17 @@ void DataNemesis::plan_next() {
   });
 }
 
+// Any; one that converts a file has a harder life.
+unsigned DataNemesis::draw_cs() {
+  const auto any = static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers));
+  if (world_.prng().chance(600)) return any;
+  for (unsigned i = 0; i < cluster_.options().chunk_servers; ++i) {
+    const unsigned cs = (any + i) % cluster_.options().chunk_servers;
+    if (cluster_.cs_converts(cs)) return cs;
+  }
+  return any;
+}
+
 bool DataNemesis::begin_trouble(unsigned cs, Duration outage) {
   std::erase_if(trouble_, [&](const auto& one) { return one.second <= world_.now(); });
   if (trouble_.contains(cs) || trouble_.size() >= mood_.bad_max) return false;
@@ -128,6 +144,7 @@ bool DataNemesis::begin_trouble(unsigned cs, Duration outage) {
     if (suspects.size() > mood_.bad_max) return false;
     suspects_ = suspects;
   }
+  if (cluster_.cs_converts(cs)) ++faults_.converter_strikes;
   trouble_[cs] = world_.now() + outage;
   recent_[cs] = world_.now() + outage;
   if (outage >= kSevere) {
@@ -141,7 +158,7 @@ void DataNemesis::strike() {
   std::uint64_t kind = world_.prng().below(total);
   std::size_t which = 0;
   while (kind >= mood_.weights[which]) kind -= mood_.weights[which++];
-  const auto cs = static_cast<unsigned>(world_.prng().below(cluster_.options().chunk_servers));
+  const unsigned cs = draw_cs();
   switch (which) {
     case 0:
       return strike_process(cs);
@@ -153,8 +170,10 @@ void DataNemesis::strike() {
       return strike_client();
     case 4:
       return revoke_client();
-    default:
+    case 5:
       return damage(cs);
+    default:
+      return strike_last_words(cs);
   }
 }
 
@@ -239,6 +258,12 @@ void DataNemesis::strike_links(unsigned cs) {
     if (kind == 2 || (kind == 0 && i != client)) continue;
     cut_for(SimCluster::client_host(i), host, outage);
   }
+  // Converters and repairs need the others.
+  for (unsigned i = 0; kind >= 2 && i < cluster_.options().chunk_servers; ++i) {
+    if (i != cs && (kind == 3 || world_.prng().chance(500))) {
+      cut_for(SimCluster::cs_host(i), host, outage);
+    }
+  }
   if (kind < 2) return;
   for (const std::string& mds : mds_hosts()) cut_for(mds, host, outage);
 }
@@ -268,7 +293,7 @@ void DataNemesis::strike_client() {
   if (life == nullptr || cluster_.client_runtime(client).paused()) return;
   if (world_.prng().chance(600)) {
     ++faults_.client_kills;
-    mounts_.kill(client);
+    mounts_.kill(client, nullptr);
     const std::uint64_t longest = world_.prng().chance(200) ? 40'000 : 3000;
     return later(draw(1, longest), [this, client] {
       if (mounts_.life(client) == nullptr) mounts_.mount(client);
@@ -292,7 +317,7 @@ void DataNemesis::revoke_client() {
   ++faults_.revocations;
   const auto lease_ms = static_cast<std::uint64_t>(cluster_.options().lease.count() / 1'000'000);
   const Duration outage = draw(lease_ms / 2, lease_ms * 2);
-  files_.struck(life, outage + 60s);
+  files_.struck(life, outage);
   severe_until_ = std::max(severe_until_, world_.now() + outage + cluster_.options().lease * 2);
   // Requests to some chunk servers stay on the wire, and arrive long after.
   for (std::uint64_t i = world_.prng().below(4); i > 0; --i) {
@@ -306,7 +331,7 @@ void DataNemesis::revoke_client() {
     // Not at once: something shall be under way.
     later(draw(0, 1200), [this, client, life, outage] {
       if (mounts_.life(client) != life) return;
-      files_.struck(life, outage + 60s);
+      files_.struck(life, outage);
       cluster_.client_runtime(client).pause();
     });
     later(outage + 1200ms, [this, client, life] {

@@ -23,7 +23,8 @@ class Mounts {
   virtual ~Mounts() = default;
   virtual unsigned clients() const = 0;
   virtual LifePtr life(unsigned client) = 0;  // nullptr: not mounted now
-  virtual void kill(unsigned client) = 0;
+  // `late`: see SimFabric::host_died().
+  virtual void kill(unsigned client, const SimFabric::Late& late) = 0;
   virtual void mount(unsigned client) = 0;
 };
 
@@ -39,8 +40,12 @@ struct DataFaults {
   std::uint64_t slow_hosts = 0;
   std::uint64_t client_kills = 0;
   std::uint64_t client_pauses = 0;
-  std::uint64_t revocations = 0;    // clients stopped or cut off for longer than a lease
-  std::uint64_t below_minimum = 0;  // phases in which any number may be bad
+  std::uint64_t last_words = 0;         // clients killed while their requests were stuck on the way
+  std::uint64_t converter_strikes = 0;  // chunk servers that were converting a file
+  std::uint64_t late_words = 0;         // and these arrived long after
+  std::uint64_t double_kills = 0;       // a chunk server died with them
+  std::uint64_t revocations = 0;        // clients stopped or cut off for longer than a lease
+  std::uint64_t below_minimum = 0;      // phases in which any number may be bad
   void tell(DataCoverage& coverage) const;
   std::uint64_t total() const;
 };
@@ -52,7 +57,7 @@ class DataNemesis {
     unsigned spare = 0;  // pieces that may be missing before writes wait
     std::uint64_t pause_ms_max = 1000;
     std::uint64_t outage_ms_max = 3000;
-    unsigned weights[6] = {1, 1, 1, 1, 1, 1};  // see strike()
+    unsigned weights[7] = {1, 1, 1, 1, 1, 1, 1};  // see strike()
   };
   DataNemesis(SimWorld& world, SimCluster& cluster, DataFiles& files, Mounts& mounts);
 
@@ -64,6 +69,8 @@ class DataNemesis {
   // Data may have been delayed for longer than a lease's patience: losses that clients tell of are
   // no surprise.
   bool severe() const;
+  // What just happened shall be looked at before it is written over.
+  bool over() const { return over_; }
   const DataFaults& faults() const { return faults_; }
 
  private:
@@ -75,11 +82,19 @@ class DataNemesis {
   void damage(unsigned cs);
   void strike_client();
   void revoke_client();
+  // data_last_words.cpp
+  struct LastWords;
+  void strike_last_words(unsigned cs);
+  void await_words(const LastWords& scene);
+  void end_with_words(const LastWords& scene);
+  void let_die(const LastWords& scene);
+  bool words_are_stuck(const LastWords& scene) const;
   void restart(unsigned cs);
   void later(Duration delay, std::function<void()> action);
   // Has a new trouble for so long; false: it must not.
   bool begin_trouble(unsigned cs, Duration outage);
   Duration draw_outage();
+  unsigned draw_cs();
   Duration draw(std::uint64_t low_ms, std::uint64_t high_ms);
   std::vector<std::string> mds_hosts();
   void cut_for(const std::string& a, const std::string& b, Duration outage);
@@ -92,6 +107,7 @@ class DataNemesis {
   Mood mood_;
   bool running_ = false;
   bool revoked_ = false;  // some client is, now
+  bool over_ = false;
   MayDamage may_damage_;
   std::uint64_t round_ = 0;  // of start(): what was planned before is void
   std::map<unsigned, Instant> trouble_;

@@ -47,6 +47,8 @@ std::string DataPlayer::where(const Step& step) const {
 bool DataPlayer::excused(const Step& step, const Error& error, const char* what) {
   if (world_.now() <= step.life->excused_until) {
     ++counts_.excused;
+    step.slot->told[step.life->id] = step.slot->model.changes();
+    files_.note(*step.slot, step.life, std::string(what) + " fails: " + error.to_string());
     if (step.slot->untold.erase(step.life->id) != 0) ++counts_.told;
     return true;
   }
@@ -211,7 +213,7 @@ void DataPlayer::seen(Step* step, const Observed& seen, bool settled) {
               std::string(settled ? "settles it" : "takes it as it is") +
                   (lost.has_value() ? ", lost: " + std::to_string(*lost) : std::string()));
   if (settled && lost.has_value() && slot.writer != nullptr && !slot.writer->dead &&
-      slot.model.doubted_only_by(slot.writer->id)) {
+      slot.model.doubted_only_by(slot.writer->id) && slot.told[slot.writer->id] < *lost) {
     slot.untold.emplace(slot.writer->id, *lost);
   }
   slot.model.adopt(seen, settled);

@@ -120,7 +120,13 @@ int hunt(const Arguments& arguments) {
     }
     int status = 0;
     if (child < 0 || ::waitpid(child, &status, 0) != child) return 2;
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return 0;
+    if (WIFSIGNALED(status)) {
+      const int signal = WTERMSIG(status);
+      std::printf("a process with seeds from %llu on was ended by signal %d\n", shown(first),
+                  signal);
+      return signal == SIGABRT || signal == SIGSEGV ? 0 : 2;
+    }
+    if (WEXITSTATUS(status) != 0) return 0;
   }
   std::printf("the planted bug was not noticed\n");
   return 1;

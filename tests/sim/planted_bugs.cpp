@@ -13,6 +13,7 @@ std::span<const PlantedBugName> planted_bugs() {
       {"forget-regions", PlantedBug::kForgetRegions},
       {"blind-repair", PlantedBug::kBlindRepair},
       {"hold-at-once", PlantedBug::kHoldAtOnce},
+      {"stale-stamps", PlantedBug::kStaleStamps},
   };
   return kBugs;
 }
@@ -54,6 +55,9 @@ void plant(PlantedBug bug, SimCluster::Options& options) {
       break;
     case PlantedBug::kHoldAtOnce:
       options.client_sabotage.hold_at_once = true;
+      break;
+    case PlantedBug::kStaleStamps:
+      options.client_sabotage.stale_stamps = true;
       break;
   }
 }

@@ -52,6 +52,7 @@ enum class PlantedBug : std::uint8_t {
   kForgetRegions,      // a recovery does not note what undecided ops touched
   kBlindRepair,        // a repair does not copy what its piece had undecided
   kHoldAtOnce,         // a writer closes a chunk while ops are under way
+  kStaleStamps,        // a converter does not copy again what was changed meanwhile
 };
 
 }  // namespace cairn::sim

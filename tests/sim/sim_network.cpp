@@ -23,6 +23,8 @@ struct SimFabric::Pipe {
   bool delivery_planned = false;
   bool ended = false;  // the writer's side is gone: reads end after what arrived
   bool reset = false;  // broken: reads and writes fail
+  // The writer died: what is on the wire arrives then, cut or not.
+  std::optional<Instant> late;
   std::optional<runtime::Completion<bool>> read_waiter;
   std::optional<runtime::Completion<bool>> write_waiter;
 
@@ -163,13 +165,42 @@ Duration SimFabric::draw_delay() {
   return Duration(static_cast<std::int64_t>(world_.prng().between(low, high)));
 }
 
-void SimFabric::host_died(const std::string& host) {
+std::size_t SimFabric::under_way(const std::string& from, const std::string& to) const {
+  std::size_t bytes = 0;
+  for (const std::weak_ptr<Link>& weak : links_) {
+    const std::shared_ptr<Link> link = weak.lock();
+    if (link == nullptr) continue;
+    for (int side = 0; side < 2; ++side) {
+      const bool this_way = link->hosts[side] == from && link->hosts[1 - side] == to;
+      if (this_way) bytes += link->pipes[side]->wire_bytes;
+    }
+  }
+  return bytes;
+}
+
+// The peer reads to the end, and finds it closed.
+void SimFabric::speak_late(const std::shared_ptr<Link>& link, int direction, Duration after) {
+  Pipe& pipe = *link->pipes[direction];
+  pipe.late = world_.now() + after;
+  pipe.reader->schedule(pipe.reader->now() + after, [this, link, direction] {
+    link->pipes[direction]->ended = true;
+    deliver(link, direction);
+  });
+}
+
+void SimFabric::host_died(const std::string& host, const Late& late) {
   std::erase_if(listeners_, [&](const auto& entry) { return entry.second.host == host; });
   for (const std::weak_ptr<Link>& weak : links_) {
     const std::shared_ptr<Link> link = weak.lock();
     if (link == nullptr) continue;
     for (int side = 0; side < 2; ++side) {
       if (link->hosts[side] != host) continue;
+      const std::optional<Duration> after = late ? late(link->hosts[1 - side]) : std::nullopt;
+      if (after.has_value()) {
+        speak_late(link, side, *after);
+        continue;
+      }
+      if (!may_arrive(*link, side)) link->pipes[side]->wire.clear();
       SimRuntime* peer = link->pipes[side]->reader;
       peer->schedule(peer->now() + draw_delay(), [link] {
         for (const std::unique_ptr<Pipe>& pipe : link->pipes) {
@@ -181,18 +212,24 @@ void SimFabric::host_died(const std::string& host) {
   }
 }
 
+bool SimFabric::may_arrive(const Link& link, int direction) const {
+  const std::optional<Instant>& late = link.pipes[direction]->late;
+  if (late.has_value()) return world_.now() >= *late;
+  return passes(link.hosts[direction], link.hosts[1 - direction]);
+}
+
 // Plans the arrival of what is on the wire. One delivery at a time keeps the order.
 void SimFabric::deliver(std::shared_ptr<Link> link, int direction) {
   Pipe& pipe = *link->pipes[direction];
   if (pipe.delivery_planned) return;
-  if (!passes(link->hosts[direction], link->hosts[1 - direction])) return;
+  if (!may_arrive(*link, direction)) return;
   if (pipe.wire.empty() && !pipe.ended) return;
   pipe.delivery_planned = true;
   const Duration delay = draw_delay() + extra_delay(*link);
   pipe.reader->schedule(pipe.reader->now() + delay, [this, link, direction] {
     Pipe& arriving = *link->pipes[direction];
     arriving.delivery_planned = false;
-    if (!passes(link->hosts[direction], link->hosts[1 - direction])) return;
+    if (!may_arrive(*link, direction)) return;
     while (!arriving.wire.empty()) {
       const std::vector<std::byte> bytes = std::move(arriving.wire.front());
       arriving.wire.pop_front();

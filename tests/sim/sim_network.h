@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -32,8 +33,12 @@ class SimFabric {
   void cut_one_way(const std::string& from, const std::string& to);
   void heal(const std::string& a, const std::string& b);
   void heal_all();
-  // The process on `host` died: its listeners vanish, its peers see a reset.
-  void host_died(const std::string& host);
+  // The process on `host` died: its listeners vanish, its peers see a reset. `late`: its kernel goes
+  // on sending what is on the wire to a peer, and it arrives so much later; nullopt: it is lost.
+  using Late = std::function<std::optional<Duration>(const std::string& peer)>;
+  void host_died(const std::string& host, const Late& late = nullptr);
+  // On the wire, now.
+  std::size_t under_way(const std::string& from, const std::string& to) const;
   // Delay of one delivery: uniform in [low, high].
   void set_delay(Duration low, Duration high);
   Duration draw_delay();
@@ -60,6 +65,8 @@ class SimFabric {
   };
 
   void deliver(std::shared_ptr<Link> link, int direction);
+  bool may_arrive(const Link& link, int direction) const;
+  void speak_late(const std::shared_ptr<Link>& link, int direction, Duration after);
   Duration extra_delay(const Link& link) const;
 
   SimWorld& world_;

@@ -36,6 +36,9 @@ void Traffic::tell(DataCoverage& coverage) const {
   coverage.count("wire.drops", drops);
   coverage.count("wire.region_drops", region_drops);
   coverage.count("wire.closes", closes);
+  coverage.count("wire.shadows", shadows);
+  coverage.count("wire.swaps", swaps);
+  coverage.count("wire.conversions_abandoned", abandoned);
   coverage.count("wire.waits", waits);
 }
 
@@ -79,9 +82,10 @@ void WireTap::print(std::uint16_t op, Bytes meta) const {
       break;
     case pb::OP_CLIENT_REQUEST: {
       const auto request = parse<pb::ClientRequest>(meta);
-      const bool data = request.has_open_chunk() || request.has_drop_pieces() ||
-                        request.has_close_chunk() || request.has_commit_file() ||
-                        request.has_acquire_lease() || request.has_release_lease();
+      const bool data =
+          request.has_open_chunk() || request.has_drop_pieces() || request.has_close_chunk() ||
+          request.has_commit_file() || request.has_acquire_lease() || request.has_release_lease() ||
+          request.has_make_shadow() || request.has_swap_data() || request.next_conversion().ended();
       if (data) text = request.ShortDebugString();
       break;
     }
@@ -128,6 +132,9 @@ void WireTap::count(std::uint16_t op, Bytes meta) {
     case pb::OP_CLIENT_REQUEST: {
       const auto request = parse<pb::ClientRequest>(meta);
       if (request.has_close_chunk()) ++traffic_.closes;
+      if (request.has_make_shadow()) ++traffic_.shadows;
+      if (request.has_swap_data()) ++traffic_.swaps;
+      if (request.next_conversion().has_trouble()) ++traffic_.abandoned;
       if (request.keep_alive().waiting_writes() != 0) ++traffic_.waits;
       if (!request.has_drop_pieces()) break;
       ++(request.drop_pieces().pieces() != 0 ? traffic_.drops : traffic_.region_drops);

@@ -27,7 +27,10 @@ struct Traffic {
   std::uint64_t drops = 0;         // DropPieces with pieces
   std::uint64_t region_drops = 0;  // without: only regions
   std::uint64_t closes = 0;
-  std::uint64_t waits = 0;  // KeepAlives that tell of writes that wait
+  std::uint64_t shadows = 0;
+  std::uint64_t swaps = 0;
+  std::uint64_t abandoned = 0;  // conversions that ended without one, and why was told
+  std::uint64_t waits = 0;      // KeepAlives that tell of writes that wait
 
   void tell(DataCoverage& coverage) const;
 };

@@ -3,10 +3,11 @@
 #include <algorithm>
 
 #include "tests/sim/chunk_checker.h"
+#include "tests/sim/data_conversions.h"
 #include "tests/sim/data_nemesis.h"
+#include "tests/sim/data_plan.h"
 #include "tests/sim/data_player.h"
 #include "tests/sim/nemesis.h"
-#include "tests/sim/planted_bugs.h"
 #include "tests/sim/wire_tap.h"
 
 namespace cairn::sim {
@@ -14,69 +15,29 @@ namespace cairn::sim {
 namespace {
 
 constexpr Duration kOperationLimit = 400s;
+// Conversions that failed are tried again after up to five minutes.
+constexpr Duration kConvertLimit = 700s;
 constexpr Duration kMendLimit = 300s;  // until nothing is unfinished in quiet times
 constexpr unsigned kPlayersPerClient = 2;
 constexpr Duration kCalmLease = 20s;  // a shorter one may end in any outage
-
-struct Plan {
-  SimCluster::Options cluster;
-  unsigned clients = 2;
-  unsigned files = 2;
-  unsigned phases = 2;
-  PlayShape shape;
-};
-
-Plan draw_plan(Prng& prng, PlantedBug bug) {
-  struct Code {
-    std::uint32_t data, parity, min;
-  };
-  constexpr Code kCodes[] = {{1, 1, 1}, {1, 2, 2}, {2, 1, 2}, {3, 2, 4}, {4, 2, 5}};
-  constexpr unsigned kGroups[] = {1, 3, 3};
-  Plan plan;
-  const Code code = kCodes[prng.below(std::size(kCodes))];
-  plan.cluster.data = code.data;
-  plan.cluster.parity = code.parity;
-  plan.cluster.min = code.min;
-  plan.cluster.mds = kGroups[prng.below(std::size(kGroups))];
-  plan.cluster.chunk_servers =
-      static_cast<unsigned>(prng.between(std::max(6U, code.data + code.parity + 1), 12));
-  plan.cluster.disk_bytes = 256_MiB;
-  plan.cluster.cell_bytes = static_cast<std::uint32_t>(prng.between(1, 4) * kBlockBytes);
-  const std::uint64_t cells = 4U << prng.below(4);
-  plan.cluster.piece_bytes = plan.cluster.cell_bytes * cells;
-  plan.cluster.mds_tables.keep_slots = prng.between(20, 400);
-  plan.cluster.mds_tables.flush_every_bytes = prng.between(4_KiB, 64_KiB);
-  plant(bug, plan.cluster);
-  // A short lease ends often, and with it what a client delayed.
-  if (prng.chance(350)) plan.cluster.lease = 8s;
-  plan.clients = static_cast<unsigned>(prng.between(2, 4));
-  plan.files = static_cast<unsigned>(prng.between(1, 4));
-  plan.phases = static_cast<unsigned>(prng.between(1, 3));
-  const std::uint64_t chunk = plan.cluster.piece_bytes * code.data;
-  plan.shape.cell_bytes = plan.cluster.cell_bytes;
-  plan.shape.stripe_bytes = plan.shape.cell_bytes * code.data;
-  plan.shape.file_bytes_max = std::min<std::uint64_t>(chunk * 5 / 2, 1_MiB) / kSector * kSector;
-  plan.shape.think_ms_max = 1U << prng.between(1, 9);
-  plan.shape.loyal_per_mille = prng.below(1000);
-  return plan;
-}
 
 class Workload final : private Mounts {
  public:
   Workload(std::uint64_t seed, PlantedBug bug)
       : world_(seed),
-        plan_(draw_plan(world_.prng(), bug)),
+        plan_(draw_data_plan(world_.prng(), bug)),
         cluster_(world_, tuned(plan_.cluster)),
         tap_(world_),
         files_(world_, plan_.files),
         player_(world_, files_, plan_.shape),
         mds_nemesis_(world_, cluster_, {.clients = plan_.clients, .mds_only = true}),
         nemesis_(world_, cluster_, files_, *this),
+        conversions_(world_, cluster_, files_, plan_.codes),
         checker_(world_, cluster_, files_),
         lives_(plan_.clients + 1) {
     cluster_.fabric().set_tap([this](const std::vector<Bytes>& parts) { tap_.see(parts); });
     nemesis_.set_may_damage([this](unsigned cs) {
-      return checker_.spare_without(1U << cs) >= static_cast<int>(plan_.cluster.parity) - 1;
+      return checker_.spare_without(1U << cs) >= static_cast<int>(plan_.parity_least) - 1;
     });
   }
 
@@ -140,9 +101,9 @@ class Workload final : private Mounts {
     lives_[client] = life;
     cluster_.spawn(client, mount_and_play(this, life));
   }
-  void kill(unsigned client) override {
+  void kill(unsigned client, const SimFabric::Late& late) override {
     files_.killed(lives_[client]);
-    cluster_.kill_client(client);
+    cluster_.kill_client(client, late);
     lives_[client] = nullptr;
   }
 
@@ -169,7 +130,7 @@ class Workload final : private Mounts {
   DataNemesis::Mood draw_mood() {
     Prng& prng = world_.prng();
     DataNemesis::Mood mood;
-    mood.bad_max = plan_.cluster.parity;
+    mood.bad_max = plan_.parity_least;
     mood.spare = plan_.cluster.data + plan_.cluster.parity - plan_.cluster.min;
     if (prng.chance(150)) mood.bad_max = plan_.cluster.chunk_servers;
     mood.pause_ms_max = prng.chance(300) ? 300 : 3000;
@@ -177,6 +138,7 @@ class Workload final : private Mounts {
     for (unsigned& weight : mood.weights) weight = static_cast<unsigned>(prng.below(6));
     mood.weights[4] = prng.chance(300) ? 1 : 0;
     ++mood.weights[0];
+    ++mood.weights[6];
     return mood;
   }
 
@@ -186,17 +148,19 @@ class Workload final : private Mounts {
       if (life != nullptr && life->index != observer()) play(life);
     }
     if (world_.prng().chance(50)) {  // nothing fails: nothing may be late either
+      conversions_.start(1000);
       world_.run_for(5s);
       return;
     }
     mds_nemesis_.set_pause(world_.prng().chance(300) ? 1500 : 8000);
     if (world_.prng().chance(700)) mds_nemesis_.start();
     nemesis_.start(draw_mood());
+    conversions_.start(200U << world_.prng().below(6));
     const Instant end =
         world_.now() + std::chrono::seconds(static_cast<std::int64_t>(
                            world_.prng().chance(150) ? world_.prng().between(40, 120)
                                                      : world_.prng().between(2, 20)));
-    world_.run_until([&] { return world_.now() >= end || !well(); }, 1000s);
+    world_.run_until([&] { return world_.now() >= end || nemesis_.over() || !well(); }, 1000s);
   }
 
   bool idle() {
@@ -217,6 +181,7 @@ class Workload final : private Mounts {
     player_.stop();
     nemesis_.stop();
     mds_nemesis_.stop();
+    conversions_.stop();
     wait_idle("after the faults");
     if (!well()) return;
     const std::string unsettled = mds_nemesis_.settle();
@@ -238,7 +203,7 @@ class Workload final : private Mounts {
     if (world_.prng().chance(300)) world_.run_for(2s);
     if (world_.prng().chance(300)) {
       const auto dying = static_cast<unsigned>(world_.prng().below(plan_.clients));
-      kill(dying);
+      kill(dying, nullptr);
       mount(dying);
       wait_idle("a mount");
     }
@@ -247,8 +212,31 @@ class Workload final : private Mounts {
     verify_all(observer(), "at rest");
     for (unsigned client = 0; client < plan_.clients; ++client) verify_all(client, "at rest");
     if (well()) perform(0, "unlink", DataPlayer::clean(&player_, lives_[0]));
+    if (well() && conversions_.on()) look_at_conversions();
     if (well()) check_stores(lives_[observer()]);
-    if (well()) kill(observer());
+    if (well()) kill(observer(), nullptr);
+  }
+
+  // All are done at last, and nobody sees a difference.
+  void look_at_conversions() {
+    if (world_.prng().chance(500)) conversions_.ask_for_all();
+    std::set<std::uint64_t> open;
+    for (const LifePtr& life : lives_) {
+      if (life == nullptr) continue;
+      for (const auto& [slot, one] : life->open) open.insert(one.inode.raw());
+    }
+    const Instant end = world_.now() + kConvertLimit;
+    std::string left = conversions_.unfinished(open);
+    while (well() && !left.empty()) {
+      if (world_.now() > end) files_.fail_run("at rest, for ever: " + left);
+      world_.run_for(2s);
+      left = conversions_.unfinished(open);
+    }
+    const std::string wrong = conversions_.wrong();
+    if (!wrong.empty()) files_.fail_run(wrong);
+    verify_all(observer(), "converted");
+    const auto client = static_cast<unsigned>(world_.prng().below(plan_.clients));
+    verify_all(client, "converted");
   }
 
   std::map<unsigned, InodeId> inodes_of(const LifePtr& life) {
@@ -289,7 +277,7 @@ class Workload final : private Mounts {
     wait_idle("a mount without some chunk servers");
     verify_all(observer(), "without some chunk servers");
     if (!well()) return;
-    kill(observer());
+    kill(observer(), nullptr);
     for (const unsigned cs : taken) cluster_.start_cs(cs);
   }
 
@@ -336,18 +324,20 @@ class Workload final : private Mounts {
     player_.counts().tell(coverage_);
     tap_.traffic().tell(coverage_);
     nemesis_.faults().tell(coverage_);
+    conversions_.tell(coverage_);
     report.coverage.data = coverage_;
     return report;
   }
 
   SimWorld world_;
-  const Plan plan_;
+  const DataPlan plan_;
   SimCluster cluster_;
   WireTap tap_;
   DataFiles files_;
   DataPlayer player_;
   Nemesis mds_nemesis_;
   DataNemesis nemesis_;
+  DataConversions conversions_;
   ChunkChecker checker_;
   std::vector<LifePtr> lives_;  // by client; the last: the observer
   LifeId life_ids_ = 0;
@@ -393,6 +383,14 @@ const char* const kDataPathMust[] = {"ops.writes",
                                      "fault.client_kills",
                                      "fault.client_pauses",
                                      "fault.revocations",
+                                     "fault.last_words",
+                                     "fault.converter_strikes",
+                                     "conversion.asked",
+                                     "wire.shadows",
+                                     "wire.swaps",
+                                     "wire.conversions_abandoned",
+                                     "fault.late_words",
+                                     "fault.double_kills",
                                      "fault.below_minimum",
                                      "code.1+1",
                                      "code.1+2",

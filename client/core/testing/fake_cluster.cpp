@@ -36,7 +36,7 @@ FakeCluster::~FakeCluster() {
   world.run_for(20s);
 }
 
-std::unique_ptr<FileSystem> FakeCluster::mount(std::function<void(Options&)> change) {
+Options FakeCluster::options() {
   Options options;
   options.masters = {master->address()};
   options.credentials = {"test", "key"};
@@ -45,6 +45,11 @@ std::unique_ptr<FileSystem> FakeCluster::mount(std::function<void(Options&)> cha
   options.cache_bytes = 8_MiB;
   options.dirty_bytes_per_file = 4_MiB;
   options.restart_grace = Duration();
+  return options;
+}
+
+std::unique_ptr<FileSystem> FakeCluster::mount(std::function<void(Options&)> change) {
+  Options options = this->options();
   if (change) change(options);
   std::unique_ptr<FileSystem> made = FileSystem::make(runtime, network, *log, std::move(options));
   const Status started = run(made->start());
@@ -73,11 +78,12 @@ InodeId FakeCluster::create(FileSystem& file_system, const std::string& name) {
 }
 
 void FakeCluster::check_parity() const {
-  const auto codec = erasure::Codec::get(shape.data, shape.parity);
   const Block none{};
   for (const auto& [id, node] : master->nodes) {
+    const Shape is = master->shape_of(id);
+    const auto codec = erasure::Codec::get(is.data, is.parity);
     for (const auto& [index, chunk] : node.chunks) {
-      std::vector<const FakeCs::Piece*> pieces(shape.data + shape.parity, nullptr);
+      std::vector<const FakeCs::Piece*> pieces(is.data + is.parity, nullptr);
       std::set<std::uint64_t> blocks;
       bool complete = true;
       for (const pb::Piece& piece : chunk.pieces()) {
@@ -92,7 +98,7 @@ void FakeCluster::check_parity() const {
       if (!complete) continue;
       for (const std::uint64_t block : blocks) {
         std::vector<const std::byte*> data;
-        std::vector<Block> parity(shape.parity);
+        std::vector<Block> parity(is.parity);
         std::vector<std::byte*> out;
         for (Block& one : parity) out.push_back(one.data());
         const auto bytes_of = [&](std::size_t piece) {
@@ -100,10 +106,10 @@ void FakeCluster::check_parity() const {
           const auto at = pieces[piece]->blocks.find(block);
           return at == pieces[piece]->blocks.end() ? none.data() : at->second.data();
         };
-        for (std::size_t i = 0; i < shape.data; ++i) data.push_back(bytes_of(i));
+        for (std::size_t i = 0; i < is.data; ++i) data.push_back(bytes_of(i));
         codec->encode(data, out, kBlockBytes);
-        for (std::size_t j = 0; j < shape.parity; ++j) {
-          ASSERT_EQ(std::memcmp(parity[j].data(), bytes_of(shape.data + j), kBlockBytes), 0)
+        for (std::size_t j = 0; j < is.parity; ++j) {
+          ASSERT_EQ(std::memcmp(parity[j].data(), bytes_of(is.data + j), kBlockBytes), 0)
               << "inode " << id << " chunk " << index << " block " << block << " parity " << j;
         }
       }

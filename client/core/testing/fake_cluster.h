@@ -161,6 +161,8 @@ class FakeMaster final : public FakeServer {
     std::map<std::uint64_t, pb::Chunk> chunks;
     bool trim_pending = false;
     std::set<std::uint64_t> pinned;  // by sessions
+    std::optional<Shape> shape;      // since its first chunk, or for that
+    std::uint64_t shadow_of = 0;
   };
   std::map<std::uint64_t, Node> nodes;
   std::map<std::string, std::uint64_t> names;
@@ -171,7 +173,7 @@ class FakeMaster final : public FakeServer {
   std::uint64_t lose_unpins = 0;   // so many are not even done
   std::uint64_t unsettled = 0;
   bool refuse_releases = false;      // as if each lease had ended just before
-  Shape shape;                       // of all files
+  Shape shape;                       // of files that get their first chunk
   bool below_minimum = false;        // refuse every DropPieces
   bool repairs = true;               // false: an older one, without regions and below no minimum
   std::uint64_t looks = 0;           // GetChunks
@@ -186,7 +188,29 @@ class FakeMaster final : public FakeServer {
   pb::Chunk& chunk(std::uint64_t inode, std::uint64_t index) {
     return nodes.at(inode).chunks.at(index);
   }
+  // Null: it went with its file, was cut off, or exchanged for another (`id`; 0: any).
+  pb::Chunk* find_chunk(std::uint64_t inode, std::uint64_t index, std::uint64_t id = 0);
   void end_session(std::uint64_t session);
+
+  // Conversion (fake_convert.cpp). `wanted`: the rows of the queue, by inode.
+  std::map<std::uint64_t, Shape> wanted;
+  bool convert_paused = false;
+  std::uint64_t shadows = 0;                                 // made
+  std::uint64_t purged = 0;                                  // of them, with what they had then
+  std::uint64_t swaps = 0;                                   // done
+  std::uint64_t refused_swaps = 0;                           // kBusy
+  std::vector<pb::NextConversion> progress;                  // all that was told
+  std::function<void(const pb::ClientRequest&)> on_request;  // before it is done
+  std::set<std::uint64_t> converter_sessions;
+  // The first that a converter told, of any file: 0 is "converted".
+  std::optional<std::uint32_t> conversion_ended() const;
+  // Of a converter: the next answer names whatever comes first.
+  void take_back(std::uint64_t inode) { converting_.erase(inode); }
+  void forget_failures() { failed_.clear(); }
+  // Waits until nobody else has a lease that stands in the way of `session`.
+  Task<void> wait_free(std::uint64_t inode, std::uint64_t session, bool exclusive);
+  pb::Chunk& allocate(std::uint64_t inode, std::uint64_t index);
+  Shape shape_of(std::uint64_t inode) const { return nodes.at(inode).shape.value_or(shape); }
   // A chunk server registered from there.
   void cs_moved(std::size_t index, const net::Address& to);
   std::vector<std::uint64_t> sessions() const;
@@ -220,7 +244,12 @@ class FakeMaster final : public FakeServer {
   Result<pb::ClientReply> set_attr(const pb::ClientRequest& request);
   void recall(Node& node, std::uint64_t id, std::uint64_t session, pb::LeaseMode keep);
   Task<void> send_recall(ChannelPtr to, pb::RecallLease recall);
-  pb::Layout layout() const;
+  pb::Layout layout(const Node& node) const;
+  static std::uint64_t inode_of(const pb::ClientRequest& request);
+  Result<pb::ClientReply> make_shadow(const pb::ClientRequest& request);
+  Result<pb::ClientReply> swap_data(const pb::ClientRequest& request);
+  pb::ClientReply next_conversion(const pb::ClientRequest& request);
+  void unpin(std::uint64_t inode, std::uint64_t session);
   void update(Node& node, const pb::FileUpdate& update);
 
   std::vector<net::Address> chunk_servers_;
@@ -231,6 +260,8 @@ class FakeMaster final : public FakeServer {
   std::map<std::uint64_t, Client> clients_;
   Event released_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> held_;  // inode, index
+  std::map<std::uint64_t, std::uint64_t> converting_;       // inode -> session
+  std::set<std::uint64_t> failed_;                          // conversions that are not tried again
   std::uint64_t next_session_ = 1;
   std::uint64_t next_inode_ = 2;
   std::uint64_t next_chunk_ = 1;
@@ -242,6 +273,8 @@ class FakeCluster {
   explicit FakeCluster(Shape shape, std::uint64_t seed = 1, unsigned spare = 0, unsigned mds = 1);
   ~FakeCluster();
 
+  // Of one more client process.
+  Options options();
   std::unique_ptr<FileSystem> mount(std::function<void(Options&)> change = nullptr);
   void unmount(std::unique_ptr<FileSystem> file_system);
   // Runs a task to its end.
@@ -264,6 +297,9 @@ class FakeCluster {
   // closed in time, or too few pieces could be read. The hold lasts `copy` longer than it has to.
   Task<bool> repair(InodeId inode, std::uint64_t index, std::uint32_t piece,
                     Duration copy = Duration());
+  // Brings the data of a file into another encoding, as a converter does it in the end: everybody's
+  // leases are recalled, then it is another file's worth of chunks. All pieces must be there.
+  Task<bool> convert(InodeId inode, Shape to);
   // Every row of every chunk whose pieces are all current: parity is that of the data.
   void check_parity() const;
   InodeId create(FileSystem& file_system, const std::string& name);

@@ -27,10 +27,15 @@ std::vector<std::uint64_t> FakeMaster::sessions() const {
 void FakeMaster::end_session(std::uint64_t session) {
   clients_.erase(session);
   for (auto& [id, node] : nodes) {
-    if (node.holder == session) node.holder = 0;
     node.shared.erase(session);
-    node.pinned.erase(session);
+    if (node.holder != session) continue;
+    node.holder = 0;
+    for (auto& [index, chunk] : node.chunks) chunk.set_writer_epoch(0);
   }
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, node] : nodes) ids.push_back(id);
+  for (const std::uint64_t id : ids) unpin(id, session);
+  std::erase_if(converting_, [&](const auto& entry) { return entry.second == session; });
   released_.notify_all();
 }
 
@@ -50,6 +55,8 @@ Task<Result<pb::ClientReply>> FakeMaster::answer(std::uint64_t connection,
   const auto client = clients_.find(request.session());
   if (client == clients_.end()) co_return fail(Code::kSessionGone);
   if (client->second.connection != connection) co_return fail(Code::kConnectionLost, "older");
+  if (on_request) on_request(request);
+  if (!clients_.contains(request.session())) co_return fail(Code::kSessionGone);
   if (request.has_reclaim()) co_return reclaim(request.session(), request.reclaim());
   if (is_mutation(request)) {
     const auto stored = client->second.replies.find(request.seq());
@@ -73,7 +80,12 @@ Task<Result<pb::ClientReply>> FakeMaster::answer(std::uint64_t connection,
     Result<pb::ClientReply> granted = co_await acquire(std::move(request));
     co_return granted;
   }
-  if (request.has_release_lease()) {
+  if (inode_of(request) != 0 && !nodes.contains(inode_of(request))) co_return fail(Code::kNotFound);
+  if (request.has_close_session()) {
+    end_session(request.session());
+  } else if (request.has_next_conversion()) {
+    reply = next_conversion(request);
+  } else if (request.has_release_lease()) {
     nodes.at(request.release_lease().inode()).shared.erase(request.session());
     released_.notify_all();
   } else if (request.has_lookup()) {
@@ -89,12 +101,11 @@ Task<Result<pb::ClientReply>> FakeMaster::answer(std::uint64_t connection,
     }
     *reply.mutable_attributes() = nodes.at(id).attributes;
   } else if (request.has_unpin()) {
-    for (const auto& one : request.unpin().inodes())
-      nodes.at(one.inode()).pinned.erase(request.session());
+    for (const auto& one : request.unpin().inodes()) unpin(one.inode(), request.session());
   } else if (request.has_get_chunks()) {
     const Node& node = nodes.at(request.get_chunks().inode());
     ++looks;
-    if (!node.chunks.empty()) *reply.mutable_get_chunks()->mutable_layout() = layout();
+    if (!node.chunks.empty()) *reply.mutable_get_chunks()->mutable_layout() = layout(node);
     for (const auto& [index, chunk] : node.chunks) {
       if (index < request.get_chunks().first()) continue;
       if (reply.get_chunks().chunks_size() == static_cast<int>(request.get_chunks().count())) break;
@@ -130,23 +141,12 @@ Task<Result<pb::ClientReply>> FakeMaster::acquire(pb::ClientRequest request) {
   const pb::AcquireLease ask = request.acquire_lease();
   const std::uint64_t session = request.session();
   if (!nodes.contains(ask.inode())) co_return fail(Code::kNotFound);
-  Node& node = nodes.at(ask.inode());
   const bool exclusive = ask.mode() == pb::LEASE_EXCLUSIVE;
-  if (ask.pin() != 0) node.pinned.insert(session);
-  for (;;) {
-    bool free = true;
-    if (node.holder != 0 && node.holder != session) {
-      recall(node, ask.inode(), node.holder, exclusive ? pb::LEASE_NONE : pb::LEASE_SHARED);
-      free = false;
-    }
-    for (const std::uint64_t other : node.shared) {
-      if (!exclusive || other == session) continue;
-      recall(node, ask.inode(), other, pb::LEASE_NONE);
-      free = false;
-    }
-    if (free && !any_expected()) break;
-    co_await released_.wait_until(runtime_.after(2s));
-  }
+  if (ask.pin() != 0) nodes.at(ask.inode()).pinned.insert(session);
+  co_await wait_free(ask.inode(), session, exclusive);
+  if (!nodes.contains(ask.inode())) co_return fail(Code::kNotFound);
+  if (!clients_.contains(session)) co_return fail(Code::kSessionGone);
+  Node& node = nodes.at(ask.inode());
   pb::ClientReply reply;
   pb::AcquireLeaseReply& granted = *reply.mutable_acquire_lease();
   if (exclusive) {
@@ -160,18 +160,37 @@ Task<Result<pb::ClientReply>> FakeMaster::acquire(pb::ClientRequest request) {
   granted.set_mode(node.holder == session ? pb::LEASE_EXCLUSIVE : pb::LEASE_SHARED);
   granted.set_epoch(node.holder == session ? node.epoch : 0);
   *granted.mutable_attributes() = node.attributes;
-  if (!node.chunks.empty()) *granted.mutable_layout() = layout();
+  if (!node.chunks.empty()) *granted.mutable_layout() = layout(node);
   granted.set_trim_pending(node.trim_pending);
   co_return reply;
 }
 
-pb::Layout FakeMaster::layout() const {
+Task<void> FakeMaster::wait_free(std::uint64_t inode, std::uint64_t session, bool exclusive) {
+  while (nodes.contains(inode)) {
+    Node& node = nodes.at(inode);
+    bool free = true;
+    if (node.holder != 0 && node.holder != session) {
+      recall(node, inode, node.holder, exclusive ? pb::LEASE_NONE : pb::LEASE_SHARED);
+      free = false;
+    }
+    for (const std::uint64_t other : node.shared) {
+      if (!exclusive || other == session) continue;
+      recall(node, inode, other, pb::LEASE_NONE);
+      free = false;
+    }
+    if (free && !any_expected()) co_return;
+    co_await released_.wait_until(runtime_.after(2s));
+  }
+}
+
+pb::Layout FakeMaster::layout(const Node& node) const {
+  const Shape is = node.shape.value_or(shape);
   pb::Layout layout;
-  layout.mutable_encoding()->set_data(shape.data);
-  layout.mutable_encoding()->set_parity(shape.parity);
-  layout.mutable_encoding()->set_min(shape.min);
-  layout.set_cell_bytes(shape.cell_bytes);
-  layout.set_piece_bytes(shape.piece_bytes);
+  layout.mutable_encoding()->set_data(is.data);
+  layout.mutable_encoding()->set_parity(is.parity);
+  layout.mutable_encoding()->set_min(is.min);
+  layout.set_cell_bytes(is.cell_bytes);
+  layout.set_piece_bytes(is.piece_bytes);
   return layout;
 }
 
@@ -186,6 +205,9 @@ void FakeMaster::update(Node& node, const pb::FileUpdate& update) {
 
 Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
   pb::ClientReply reply;
+  if (inode_of(request) != 0 && !nodes.contains(inode_of(request))) return fail(Code::kNotFound);
+  if (request.has_make_shadow()) return make_shadow(request);
+  if (request.has_swap_data()) return swap_data(request);
   if (request.has_make_node()) {
     const pb::MakeNode& make = request.make_node();
     if (names.contains(make.name())) return fail(Code::kExists);
@@ -236,7 +258,8 @@ Result<pb::ClientReply> FakeMaster::mutate(const pb::ClientRequest& request) {
     if (release.unsettled()) {
       ++unsettled;
       // Recovery drops chunks that no committed size ever reached.
-      const std::uint64_t chunk_bytes = shape.piece_bytes * shape.data;
+      const Shape is = shape_of(release.inode());
+      const std::uint64_t chunk_bytes = is.piece_bytes * is.data;
       const std::uint64_t used = div_ceil(node.attributes.size(), chunk_bytes);
       node.chunks.erase(node.chunks.lower_bound(used), node.chunks.end());
     }
@@ -256,7 +279,8 @@ Result<pb::ClientReply> FakeMaster::set_attr(const pb::ClientRequest& request) {
     if (node.holder != request.session() || node.epoch != set.epoch()) {
       return fail(Code::kStaleEpoch);
     }
-    const std::uint64_t chunk_bytes = shape.piece_bytes * shape.data;
+    const Shape is = shape_of(set.inode());
+    const std::uint64_t chunk_bytes = is.piece_bytes * is.data;
     if (set.size() < node.attributes.size()) {
       node.chunks.erase(node.chunks.lower_bound(div_ceil(set.size(), chunk_bytes)),
                         node.chunks.end());
@@ -274,32 +298,41 @@ Result<pb::ClientReply> FakeMaster::set_attr(const pb::ClientRequest& request) {
   return reply;
 }
 
+pb::Chunk& FakeMaster::allocate(std::uint64_t inode, std::uint64_t index) {
+  Node& node = nodes.at(inode);
+  const Shape is = shape_of(inode);
+  node.shape = is;
+  pb::Chunk& chunk = node.chunks[index];
+  chunk.set_id(next_chunk_++);
+  chunk.set_inode(inode);
+  chunk.set_index(index);
+  chunk.set_version(1);
+  *chunk.mutable_encoding() = layout(node).encoding();
+  chunk.set_cell_bytes(is.cell_bytes);
+  chunk.set_piece_bytes(is.piece_bytes);
+  for (std::uint32_t i = 0; i < is.data + is.parity; ++i) {
+    const std::size_t where = (chunk.id() + i) % chunk_servers_.size();
+    pb::Piece& piece = *chunk.add_pieces();
+    piece.set_index(i);
+    piece.set_cs_id(static_cast<std::uint32_t>(1025 + where));
+    piece.set_address(chunk_servers_[where].to_string());
+  }
+  return chunk;
+}
+
 Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request) {
   const pb::OpenChunk& open = request.open_chunk();
   ++opens;
   Node& node = nodes.at(open.inode());
   if (node.holder != request.session() || node.epoch != open.epoch())
     return fail(Code::kStaleEpoch);
-  const std::uint32_t pieces = shape.data + shape.parity;
-  if ((open.touch() >> pieces) != 0) return fail(Code::kInvalidArgument, "too many pieces");
-  auto [at, added] = node.chunks.try_emplace(open.index());
-  pb::Chunk& chunk = at->second;
-  if (added) {
-    chunk.set_id(next_chunk_++);
-    chunk.set_inode(open.inode());
-    chunk.set_index(open.index());
-    chunk.set_version(1);
-    *chunk.mutable_encoding() = layout().encoding();
-    chunk.set_cell_bytes(shape.cell_bytes);
-    chunk.set_piece_bytes(shape.piece_bytes);
-    for (std::uint32_t i = 0; i < pieces; ++i) {
-      const std::size_t where = (chunk.id() + i) % chunk_servers_.size();
-      pb::Piece& piece = *chunk.add_pieces();
-      piece.set_index(i);
-      piece.set_cs_id(static_cast<std::uint32_t>(1025 + where));
-      piece.set_address(chunk_servers_[where].to_string());
-    }
+  const Shape is = shape_of(open.inode());
+  if ((open.touch() >> (is.data + is.parity)) != 0) {
+    return fail(Code::kInvalidArgument, "too many pieces");
   }
+  if (!node.chunks.contains(open.index())) allocate(open.inode(), open.index());
+  pb::Chunk& chunk = node.chunks.at(open.index());
+  if (chunk.writer_epoch() == 0) chunk.set_opened(chunk.opened() + 1);
   for (pb::Piece& piece : *chunk.mutable_pieces()) {
     const bool touch = (open.touch() >> piece.index() & 1U) != 0;
     if (touch && piece.state() == pb::PIECE_UNWRITTEN) piece.set_state(pb::PIECE_CURRENT);
@@ -307,7 +340,7 @@ Result<pb::ClientReply> FakeMaster::open_chunk(const pb::ClientRequest& request)
   chunk.set_writer_epoch(open.epoch());
   if (on_open) on_open();
   pb::ClientReply reply;
-  *reply.mutable_open_chunk()->mutable_layout() = layout();
+  *reply.mutable_open_chunk()->mutable_layout() = layout(node);
   *reply.mutable_open_chunk()->mutable_chunk() = chunk;
   return reply;
 }

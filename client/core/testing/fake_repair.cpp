@@ -27,8 +27,9 @@ Result<pb::ClientReply> FakeMaster::drop_pieces(const pb::ClientRequest& request
     const bool dropped = (drop.pieces() >> piece.index() & 1U) != 0;
     if (!dropped && piece.state() != pb::PIECE_MISSING) ++left;
   }
-  if (below_minimum || (!repairs && left < shape.min)) return fail(Code::kBelowMinimum);
-  if (left < shape.data) return fail(Code::kTooFewPieces);
+  const Shape is = shape_of(drop.inode());
+  if (below_minimum || (!repairs && left < is.min)) return fail(Code::kBelowMinimum);
+  if (left < is.data) return fail(Code::kTooFewPieces);
   for (pb::Piece& piece : *chunk->mutable_pieces()) {
     const bool dropped = (drop.pieces() >> piece.index() & 1U) != 0;
     if (dropped && piece.state() != pb::PIECE_MISSING) {
@@ -77,8 +78,13 @@ Task<void> FakeMaster::send_hold(ChannelPtr to, pb::HoldChunk hold) {
 Task<bool> FakeMaster::hold(std::uint64_t inode, std::uint64_t index, Duration patience) {
   held_.emplace(inode, index);
   const Deadline deadline = runtime_.after(patience);
-  const Node& node = nodes.at(inode);
-  while (chunk(inode, index).writer_epoch() != 0 && runtime_.now() < deadline) {
+  const std::uint64_t id = chunk(inode, index).id();
+  const auto is_open = [this, inode, index, id] {
+    const pb::Chunk* const now = find_chunk(inode, index, id);
+    return now != nullptr && now->writer_epoch() != 0;
+  };
+  while (is_open() && runtime_.now() < deadline) {
+    const Node& node = nodes.at(inode);
     const auto client = clients_.find(node.holder);
     const ChannelPtr to =
         client == clients_.end() ? nullptr : channel_of(client->second.connection);
@@ -86,16 +92,24 @@ Task<bool> FakeMaster::hold(std::uint64_t inode, std::uint64_t index, Duration p
     message.set_inode(inode);
     message.set_epoch(node.epoch);
     message.set_index(index);
-    message.set_chunk(chunk(inode, index).id());
+    message.set_chunk(id);
     if (to != nullptr) tasks().spawn(send_hold(to, std::move(message)));
     const Deadline again = std::min(deadline, runtime_.after(2s));
-    while (chunk(inode, index).writer_epoch() != 0 && runtime_.now() < again) {
+    while (is_open() && runtime_.now() < again) {
       co_await released_.wait_until(again);
     }
   }
-  const bool closed = chunk(inode, index).writer_epoch() == 0;
+  const bool closed = !is_open() && find_chunk(inode, index, id) != nullptr;
   if (!closed) release(inode, index);
   co_return closed;
+}
+
+pb::Chunk* FakeMaster::find_chunk(std::uint64_t inode, std::uint64_t index, std::uint64_t id) {
+  const auto node = nodes.find(inode);
+  if (node == nodes.end()) return nullptr;
+  const auto found = node->second.chunks.find(index);
+  if (found == node->second.chunks.end()) return nullptr;
+  return id == 0 || found->second.id() == id ? &found->second : nullptr;
 }
 
 void FakeMaster::release(std::uint64_t inode, std::uint64_t index) {
@@ -105,19 +119,20 @@ void FakeMaster::release(std::uint64_t inode, std::uint64_t index) {
 
 // From M current pieces, as they are now. False: there are fewer.
 bool FakeCluster::copy_piece(const pb::Chunk& chunk, std::uint32_t piece, std::uint64_t epoch) {
-  const std::uint64_t piece_blocks = shape.piece_bytes / kBlockBytes;
+  const Shape is = master->shape_of(chunk.inode());
+  const std::uint64_t piece_blocks = is.piece_bytes / kBlockBytes;
   const pb::Piece& target = chunk.pieces(static_cast<int>(piece));
-  const auto codec = erasure::Codec::get(shape.data, shape.parity);
+  const auto codec = erasure::Codec::get(is.data, is.parity);
   FakeCs::Piece& into = cs.at(target.cs_id() - 1025)->pieces[{chunk.id(), piece}];
   for (const layout::BlockRun& run : layout::blocks_of(target.missed(), piece_blocks)) {
     for (std::uint64_t block = run.first; block < run.first + run.count; ++block) {
-      std::vector<Block> blocks(shape.data + shape.parity);
+      std::vector<Block> blocks(is.data + is.parity);
       std::vector<std::byte*> pointers;
       for (Block& one : blocks) pointers.push_back(one.data());
       erasure::PieceMask got = 0;
       for (const pb::Piece& from : chunk.pieces()) {
         if (from.state() == pb::PIECE_MISSING) continue;
-        if (std::popcount(got) == static_cast<int>(shape.data)) break;
+        if (std::popcount(got) == static_cast<int>(is.data)) break;
         const auto& held = cs.at(from.cs_id() - 1025)->pieces;
         const auto source = held.find({chunk.id(), from.index()});
         if (from.state() == pb::PIECE_CURRENT && source == held.end()) continue;
@@ -141,20 +156,28 @@ std::uint32_t FakeCluster::piece_on(InodeId inode, std::uint64_t index, std::siz
   for (const pb::Piece& piece : master->chunk(inode.raw(), index).pieces()) {
     if (piece.cs_id() == 1025 + server) return piece.index();
   }
-  return shape.data + shape.parity;
+  return static_cast<std::uint32_t>(master->chunk(inode.raw(), index).pieces_size());
 }
 
 Task<bool> FakeCluster::repair(InodeId inode, std::uint64_t index, std::uint32_t piece,
                                Duration copy) {
+  const std::uint64_t id = master->chunk(inode.raw(), index).id();
   const bool closed = co_await master->hold(inode.raw(), index, 15s);
   if (!closed) co_return false;
-  pb::Chunk& chunk = master->chunk(inode.raw(), index);
-  CHECK_EQ(chunk.pieces(static_cast<int>(piece)).state(), pb::PIECE_MISSING);
-  if (!copy_piece(chunk, piece, master->nodes.at(inode.raw()).epoch)) {
+  const pb::Chunk* const before = master->find_chunk(inode.raw(), index, id);
+  CHECK(before != nullptr);
+  CHECK_EQ(before->pieces(static_cast<int>(piece)).state(), pb::PIECE_MISSING);
+  if (!copy_piece(*before, piece, master->nodes.at(inode.raw()).epoch)) {
     master->release(inode.raw(), index);
     co_return false;
   }
   co_await runtime::sleep_for(runtime, copy);
+  pb::Chunk* const after = master->find_chunk(inode.raw(), index, id);
+  if (after == nullptr) {
+    master->release(inode.raw(), index);
+    co_return false;
+  }
+  pb::Chunk& chunk = *after;
   CHECK_EQ(chunk.writer_epoch(), 0U);
   pb::Piece& repaired = *chunk.mutable_pieces(static_cast<int>(piece));
   repaired.set_state(pb::PIECE_CURRENT);

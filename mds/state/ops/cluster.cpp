@@ -1,4 +1,4 @@
-// The cluster itself: its birth, its chunk servers, policies and events.
+// The cluster itself: its birth, its chunk servers and events.
 #include <algorithm>
 
 #include "common/base/limits.h"
@@ -37,21 +37,6 @@ Result<std::optional<pb::CsRecord>> cs_of_repository(Tables& tables, std::uint64
     if (cs->repo_uuid() == repo_uuid) return std::optional<pb::CsRecord>(std::move(*cs));
   }
   return std::optional<pb::CsRecord>();
-}
-
-// Unset fields of `wanted` stay. True if anything changed.
-bool change_policy(pb::Policy& policy, const pb::SetPolicyCommand& op) {
-  const std::string before = policy.SerializeAsString();
-  if (op.policy().has_encoding()) *policy.mutable_encoding() = op.policy().encoding();
-  if (op.policy().failure_domain() != pb::DOMAIN_UNSET) {
-    policy.set_failure_domain(op.policy().failure_domain());
-  }
-  if (op.set_tier()) policy.set_tier(op.policy().tier());
-  return policy.SerializeAsString() != before;
-}
-
-bool same_encoding(const pb::Encoding& a, const pb::Encoding& b) {
-  return a.data() == b.data() && a.parity() == b.parity() && a.min() == b.min();
 }
 
 }  // namespace
@@ -117,26 +102,6 @@ Status update_cs(Tables& tables, const pb::UpdateCs& op) {
   cs->set_host_id(op.host_id());
   cs->set_tier(op.tier());
   tables.put(key, *cs);
-  return {};
-}
-
-Status set_policy(Tables& tables, const pb::SetPolicyCommand& op, pb::CommandReply& reply) {
-  TRY_VOID(check_policy(op.policy()));
-  pb::SetPolicyReply& answer = *reply.mutable_set_policy();
-  for (const std::uint64_t raw : op.inodes()) {
-    TRY(std::optional<pb::InodeRecord> inode,
-        tables.find<pb::InodeRecord>(keys::inode(InodeId::from_raw(raw))));
-    // One that went away meanwhile, or that has no policy, is passed over.
-    if (!inode || !(is_directory(*inode) || is_regular(*inode))) continue;
-    if (change_policy(*inode->mutable_policy(), op)) {
-      answer.set_changed(answer.changed() + 1);
-      store_inode(tables, *inode);
-    }
-    if (op.policy().has_encoding() && inode->has_layout() &&
-        !same_encoding(op.policy().encoding(), inode->layout().encoding())) {
-      answer.set_keep_layout(answer.keep_layout() + 1);
-    }
-  }
   return {};
 }
 

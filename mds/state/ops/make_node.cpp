@@ -57,16 +57,10 @@ Status make_node(Tables& tables, Caller caller, const pb::MakeNode& op, pb::Clie
   if (taken) return fail(Code::kExists, "make_node: the name is taken");
 
   pb::InodeRecord inode = born(parent, op, caller.time_ns);
-  pb::Counters& counters = tables.counters();
-  inode.mutable_attributes()->set_inode(counters.next_inode());
-  counters.set_next_inode(counters.next_inode() + 1);
-  counters.set_inodes(counters.inodes() + 1);
-  if (is_regular(inode)) {
-    counters.set_files(counters.files() + 1);
-    if (op.exclusive_lease()) {
-      give_lease(tables, inode, caller.session);
-      reply.mutable_make_node()->set_epoch(inode.lease_epoch());
-    }
+  number_inode(tables, inode);
+  if (is_regular(inode) && op.exclusive_lease()) {
+    give_lease(tables, inode, caller.session);
+    reply.mutable_make_node()->set_epoch(inode.lease_epoch());
   }
   store_inode(tables, inode);
   store_dentry(tables, parent_id, op.name(), inode.attributes());

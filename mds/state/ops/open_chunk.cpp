@@ -79,9 +79,11 @@ Result<pb::Chunk> new_chunk(Tables& tables, const pb::OpenChunk& op, const pb::L
   return chunk;
 }
 
-// Touched pieces that were never written are from now on. True if anything changed.
+// Touched pieces that were never written are from now on, and who looked at the settled chunk
+// before can tell that its bytes may be others. True if anything changed.
 bool open_for(pb::Chunk& chunk, const pb::OpenChunk& op) {
   bool changed = chunk.writer_epoch() != op.epoch();
+  if (chunk.writer_epoch() == 0) chunk.set_opened(chunk.opened() + 1);
   chunk.set_writer_epoch(op.epoch());
   for (pb::Piece& piece : *chunk.mutable_pieces()) {
     if ((op.touch() >> piece.index() & 1U) == 0 || piece.state() != pb::PIECE_UNWRITTEN) continue;

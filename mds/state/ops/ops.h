@@ -2,7 +2,7 @@
 //
 // An operation checks everything first and answers an error when the command is refused; the
 // machine then discards what it changed. Errors of the store pass through (Tables keeps them
-// apart). Rules: docs/protocols/namespace.md, docs/protocols/data-path.md.
+// apart). Rules: docs/protocols/namespace.md, data-path.md and conversion.md there.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +40,10 @@ Status commit_file(Tables& tables, Caller caller, const pb::CommitFile& op, pb::
 Status release_lease(Tables& tables, Caller caller, const pb::ReleaseLease& op,
                      pb::ClientReply& reply);
 
+// Conversion (docs/protocols/conversion.md).
+Status make_shadow(Tables& tables, Caller caller, const pb::MakeShadow& op, pb::ClientReply& reply);
+Status swap_data(Tables& tables, Caller caller, const pb::SwapData& op, pb::ClientReply& reply);
+
 // Commands of the master.
 Status grant_lease(Tables& tables, const pb::GrantLease& op, pb::CommandReply& reply);
 Status begin_recovery(Tables& tables, const pb::BeginRecovery& op, pb::CommandReply& reply);
@@ -51,7 +55,8 @@ Status end_session(Tables& tables, const pb::EndSession& op);
 Status init_cluster(Tables& tables, const pb::InitCluster& op, std::int64_t time_ns);
 Status add_cs(Tables& tables, const pb::AddCs& op, pb::CommandReply& reply);
 Status update_cs(Tables& tables, const pb::UpdateCs& op);
-Status set_policy(Tables& tables, const pb::SetPolicyCommand& op, pb::CommandReply& reply);
+Status set_policy(Tables& tables, const pb::SetPolicyCommand& op, std::int64_t time_ns,
+                  pb::CommandReply& reply);
 Status purge_inode(Tables& tables, const pb::PurgeInode& op, pb::CommandReply& reply);
 Status pieces_removed(Tables& tables, const pb::PiecesRemoved& op);
 Status set_config(Tables& tables, const pb::SetConfigCommand& op);

@@ -25,8 +25,9 @@ Status purge_inode(Tables& tables, const pb::PurgeInode& op, pb::CommandReply& r
     return fail(Code::kRefusedForSafety,
                 "inode " + std::to_string(id.raw()) + " has a name: it cannot be purged");
   }
-  // From the first step on nobody may write it.
+  // From the first step on nobody may write it, and nobody may take what is left for a whole copy.
   clear_lease(tables, *inode);
+  inode->clear_shadow_of();
   const std::size_t limit = std::clamp<std::size_t>(op.chunks_max(), 1, kChunksPerPurgeMax);
   TRY(const std::vector<pb::Chunk> chunks, chunks_from(tables, id, 0, limit));
   for (const pb::Chunk& chunk : chunks) {

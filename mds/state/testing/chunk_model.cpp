@@ -13,9 +13,10 @@ unsigned ChunkModel::Chunk::live(std::uint32_t without) const {
 }
 
 Code ChunkModel::check(Claim claim) const {
-  const File& file = files_.at(claim.inode);
-  if (file.holder != claim.session) return Code::kLeaseExpired;
-  return file.epoch == claim.epoch ? kDone : Code::kStaleEpoch;
+  const auto file = files_.find(claim.inode);
+  if (file == files_.end()) return Code::kNotFound;
+  if (file->second.holder != claim.session) return Code::kLeaseExpired;
+  return file->second.epoch == claim.epoch ? kDone : Code::kStaleEpoch;
 }
 
 ChunkModel::Chunk* ChunkModel::at(std::uint64_t inode, std::uint64_t index) {
@@ -25,13 +26,52 @@ ChunkModel::Chunk* ChunkModel::at(std::uint64_t inode, std::uint64_t index) {
   return nullptr;
 }
 
+bool ChunkModel::has_open(std::uint64_t inode) const {
+  return std::ranges::any_of(chunks_, [&](const auto& entry) {
+    return entry.second.inode == inode && entry.second.writer != 0;
+  });
+}
+
+std::uint64_t ChunkModel::chunk_count(std::uint64_t inode) const {
+  return static_cast<std::uint64_t>(std::ranges::count_if(
+      chunks_, [&](const auto& entry) { return entry.second.inode == inode; }));
+}
+
+void ChunkModel::unlink(std::uint64_t inode) {
+  files_.at(inode).named = false;
+  files_.at(inode).wanted.reset();
+}
+
+Code ChunkModel::purge(std::uint64_t inode, std::size_t chunks) {
+  const auto it = files_.find(inode);
+  if (it == files_.end()) return kDone;
+  if (it->second.named) return Code::kRefusedForSafety;
+  it->second.holder = 0;
+  it->second.shadow_of = 0;
+  std::map<std::uint64_t, std::uint64_t> by_index;
+  for (const auto& [id, chunk] : chunks_) {
+    if (chunk.inode == inode) by_index[chunk.index] = id;
+  }
+  for (const auto& [index, id] : by_index) {
+    if (chunks-- == 0) return Code::kBusy;
+    remove(id);
+  }
+  files_.erase(it);
+  return kDone;
+}
+
+Code ChunkModel::commit(Claim claim, std::uint64_t size) {
+  if (const Code refused = check(claim); refused != kDone) return refused;
+  std::uint64_t& present = files_.at(claim.inode).size;
+  present = std::max(present, size);
+  return kDone;
+}
+
 Code ChunkModel::grant(std::uint64_t session, std::uint64_t inode) {
+  if (!files_.contains(inode)) return Code::kNotFound;
   File& file = files_.at(inode);
   if (file.holder == session) return kDone;
-  if (file.holder != 0) return Code::kBusy;
-  for (const auto& [id, chunk] : chunks_) {
-    if (chunk.inode == inode && chunk.writer != 0) return Code::kBusy;
-  }
+  if (file.holder != 0 || has_open(inode)) return Code::kBusy;
   file.holder = session;
   file.epoch = next_epoch_++;
   return kDone;
@@ -49,21 +89,24 @@ Code ChunkModel::release(Claim claim, bool unsettled) {
 Code ChunkModel::open(Claim claim, std::uint64_t index, std::uint32_t touch,
                       const std::vector<std::uint32_t>& places) {
   if (const Code refused = check(claim); refused != kDone) return refused;
-  const File& file = files_.at(claim.inode);
+  File& file = files_.at(claim.inode);
   Chunk* chunk = at(claim.inode, index);
   if (chunk == nullptr) {
+    const Coding& coding = file.coding();
     Chunk fresh{.inode = claim.inode, .index = index, .pieces = {}};
     for (const std::uint32_t cs : places) {
       fresh.pieces.push_back(cs != 0 ? Piece{.cs = cs}
                                      : Piece{.state = State::kMissing, .missed = UINT64_MAX});
     }
-    if (fresh.live() < std::max(file.min, file.data)) return Code::kNoSpace;
+    if (fresh.live() < std::max(coding.min, coding.data)) return Code::kNoSpace;
     chunk = &(chunks_[next_chunk_++] = fresh);
+    file.layout = coding;
   } else if (chunk->writer == 0) {
     if (chunk->has_missing()) ++chunk->version;
   } else if (chunk->writer != claim.epoch) {
     return Code::kBusy;
   }
+  if (chunk->writer == 0) ++chunk->opened;
   chunk->writer = claim.epoch;
   for (std::size_t i = 0; i < chunk->pieces.size(); ++i) {
     Piece& piece = chunk->pieces[i];
@@ -90,7 +133,7 @@ Code ChunkModel::drop(Claim claim, const Drop& drop) {
   const bool drops = chunk.live(drop.pieces) < chunk.live();
   if (drops && drop.version != chunk.version) return Code::kStaleVersion;
   if (drop.pieces == 0 && drop.version < chunk.version) return Code::kStaleVersion;
-  if (chunk.live(drop.pieces) < files_.at(claim.inode).data) return Code::kTooFewPieces;
+  if (chunk.live(drop.pieces) < files_.at(claim.inode).coding().data) return Code::kTooFewPieces;
   lose(chunk, drop.pieces, drops && drop.regions == 0 ? UINT64_MAX : drop.regions);
   if (drops) ++chunk.version;
   return kDone;
@@ -129,7 +172,7 @@ Code ChunkModel::finish_recovery(const Drop& drop) {
     const bool current = chunk.pieces[i].state == State::kCurrent;
     if (current && (drop.pieces >> i & 1U) != 0) lost |= 1U << i;
   }
-  if (chunk.live(lost) < file.data) return Code::kTooFewPieces;
+  if (chunk.live(lost) < file.coding().data) return Code::kTooFewPieces;
   lose(chunk, lost, drop.regions);
   if (lost != 0) ++chunk.version;
   chunk.writer = 0;
@@ -182,21 +225,80 @@ void ChunkModel::removed(std::uint32_t cs, std::uint64_t chunk, unsigned piece,
   if (version == 0 || (it->second != 0 && version >= it->second)) removals_.erase(it);
 }
 
-Code ChunkModel::truncate(Claim claim) {
+void ChunkModel::remove(std::uint64_t id) {
+  const Chunk& chunk = chunks_.at(id);
+  for (unsigned i = 0; i < chunk.pieces.size(); ++i) {
+    const Piece& piece = chunk.pieces[i];
+    if (piece.cs != 0 && piece.state != State::kUnwritten) removals_[{piece.cs, id, i}] = 0;
+  }
+  chunks_.erase(id);
+}
+
+Code ChunkModel::truncate(Claim claim, std::uint64_t size) {
   if (const Code refused = check(claim); refused != kDone) return refused;
   for (auto it = chunks_.begin(); it != chunks_.end();) {
-    if (it->second.inode != claim.inode) {
-      ++it;
-      continue;
-    }
-    for (unsigned i = 0; i < it->second.pieces.size(); ++i) {
-      const Piece& piece = it->second.pieces[i];
-      if (piece.cs != 0 && piece.state != State::kUnwritten) {
-        removals_[{piece.cs, it->first, i}] = 0;
-      }
-    }
-    it = chunks_.erase(it);
+    const std::uint64_t id = it->first;
+    const bool goes = it->second.inode == claim.inode;
+    ++it;
+    if (goes) remove(id);
   }
+  files_.at(claim.inode).size = size;
+  return kDone;
+}
+
+ChunkModel::Queued ChunkModel::set_policy(std::uint64_t inode, Coding to, bool keep_data) {
+  const auto it = files_.find(inode);
+  if (it == files_.end() || it->second.shadow_of != 0) return {};
+  File& file = it->second;
+  Queued queued{.changed = file.policy == to ? 0U : 1U};
+  file.policy = to;
+  file.wanted.reset();
+  if (!file.layout || *file.layout == to) return queued;
+  if (keep_data || !file.named) {
+    queued.keep = 1;
+  } else {
+    queued.converting = 1;
+    file.wanted = to;
+  }
+  return queued;
+}
+
+Code ChunkModel::make_shadow(std::uint64_t session, std::uint64_t inode, std::uint64_t shadow) {
+  const auto it = files_.find(inode);
+  if (it == files_.end() || !it->second.wanted) return Code::kNotFound;
+  files_[shadow] = File{.policy = *it->second.wanted,
+                        .layout = {},
+                        .wanted = {},
+                        .holder = session,
+                        .epoch = next_epoch_++,
+                        .shadow_of = inode,
+                        .named = false};
+  return kDone;
+}
+
+Code ChunkModel::swap(Claim claim, std::uint64_t shadow_id) {
+  if (const Code refused = check(claim); refused != kDone) return refused;
+  if (!files_.contains(shadow_id)) return Code::kNotFound;
+  File& source = files_.at(claim.inode);
+  File& shadow = files_.at(shadow_id);
+  if (!source.wanted) return Code::kNotFound;
+  if (shadow.shadow_of != claim.inode) return Code::kInvalidArgument;
+  if (shadow.coding() != *source.wanted) return Code::kInvalidArgument;
+  if (shadow.size != source.size) return Code::kInvalidArgument;
+  if (shadow.holder != 0 || has_open(claim.inode) || has_open(shadow_id)) return Code::kBusy;
+  for (const auto& [id, chunk] : chunks_) {
+    if (chunk.inode == shadow_id && chunk.has_missing()) return Code::kBusy;
+  }
+  for (auto& [id, chunk] : chunks_) {
+    if (chunk.inode == claim.inode) {
+      chunk.inode = shadow_id;
+    } else if (chunk.inode == shadow_id) {
+      chunk.inode = claim.inode;
+    }
+  }
+  std::swap(source.layout, shadow.layout);
+  source.wanted.reset();
+  shadow.shadow_of = 0;
   return kDone;
 }
 

@@ -193,6 +193,21 @@ pb::CommandReply Cluster::set_policy(std::uint64_t inode, std::uint32_t data, st
   return apply(command);
 }
 
+pb::ClientReply Cluster::make_shadow(std::uint64_t session, std::uint64_t inode) {
+  pb::ClientRequest request;
+  request.mutable_make_shadow()->set_inode(inode);
+  return mutate(session, request);
+}
+
+pb::ClientReply Cluster::swap_data(std::uint64_t session, std::uint64_t inode, std::uint64_t epoch,
+                                   std::uint64_t shadow) {
+  pb::ClientRequest request;
+  request.mutable_swap_data()->set_inode(inode);
+  request.mutable_swap_data()->set_epoch(epoch);
+  request.mutable_swap_data()->set_shadow(shadow);
+  return mutate(session, request);
+}
+
 pb::CommandReply Cluster::begin_recovery(std::uint64_t chunk) {
   pb::Command command;
   command.mutable_begin_recovery()->set_chunk(chunk);
@@ -219,6 +234,20 @@ pb::InodeRecord Cluster::inode(std::uint64_t id) const {
   const Result<pb::InodeRecord> inode = queries::inode(kv_, InodeId::from_raw(id));
   EXPECT_TRUE(inode.has_value()) << "inode " << id;
   return inode.value_or(pb::InodeRecord());
+}
+
+std::vector<pb::Chunk> Cluster::chunks(std::uint64_t inode, std::uint64_t first) const {
+  const Result<pb::GetChunksReply> reply =
+      queries::chunks(kv_, InodeId::from_raw(inode), first, 1000);
+  EXPECT_TRUE(reply.has_value()) << "inode " << inode;
+  if (!reply) return {};
+  return {reply->chunks().begin(), reply->chunks().end()};
+}
+
+std::optional<pb::ConversionRecord> Cluster::conversion(std::uint64_t inode) const {
+  const auto row = queries::conversion(kv_, InodeId::from_raw(inode));
+  EXPECT_TRUE(row.has_value()) << "inode " << inode;
+  return row.value_or(std::nullopt);
 }
 
 pb::Counters Cluster::counters() const { return queries::counters(kv_).value_or(pb::Counters()); }

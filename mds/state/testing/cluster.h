@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,6 +69,9 @@ class Cluster {
   pb::CommandReply end_session(std::uint64_t session);
   pb::CommandReply set_policy(std::uint64_t inode, std::uint32_t data, std::uint32_t parity,
                               std::uint32_t min);
+  pb::ClientReply make_shadow(std::uint64_t session, std::uint64_t inode);
+  pb::ClientReply swap_data(std::uint64_t session, std::uint64_t inode, std::uint64_t epoch,
+                            std::uint64_t shadow);
   pb::CommandReply begin_recovery(std::uint64_t chunk);
   pb::CommandReply finish_recovery(std::uint64_t chunk, std::uint64_t version,
                                    std::uint32_t unreachable = 0);
@@ -75,6 +79,9 @@ class Cluster {
 
   pb::InodeRecord inode(std::uint64_t id) const;
   pb::Attributes attributes(std::uint64_t id) const { return inode(id).attributes(); }
+  // Chunks from index `first` on.
+  std::vector<pb::Chunk> chunks(std::uint64_t inode, std::uint64_t first = 0) const;
+  std::optional<pb::ConversionRecord> conversion(std::uint64_t inode) const;
   pb::Counters counters() const;
   std::uint32_t digest() const;
   // Fails the test when the tables contradict themselves.
