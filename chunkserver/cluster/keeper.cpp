@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/limits.h"
+#include "proto/admin.pb.h"
 
 namespace cairn::chunkserver::cluster {
 namespace {
@@ -64,6 +65,7 @@ Duration Keeper::next_backoff() {
 
 void Keeper::complain(const char* what, const Error& error) {
   // A trouble that lasts is said once, and then every hundredth time.
+  lost_master_ = error.code() == Code::kNotMaster;
   const bool again = error.code() == last_complaint_;
   complaints_ = again ? complaints_ + 1 : 0;
   last_complaint_ = error.code();
@@ -74,7 +76,23 @@ void Keeper::answered(const google::protobuf::RepeatedPtrField<std::string>& mem
   answered_at_ = runtime_.now();
   last_complaint_ = Code::kInternal;
   if (on_members_ == nullptr || members.empty()) return;
-  on_members_({members.begin(), members.end()});
+  members_.assign(members.begin(), members.end());
+  on_members_(members_);
+}
+
+// Only a master tells the members, and they may all be others by now: whoever is none knows who is.
+Task<void> Keeper::look_for_master() {
+  if (!std::exchange(lost_master_, false) || on_members_ == nullptr || stopping_) co_return;
+  std::string method = "/cairn.pb.Admin/Hello";
+  pb::HelloRequest request;
+  const Deadline deadline = runtime_.after(kCallTimeout);
+  const Result<pb::HelloReply> reply =
+      co_await rpc::call<pb::HelloReply>(mds_, std::move(method), std::move(request), deadline);
+  if (!reply.has_value() || reply->master().empty()) co_return;
+  // It may be wrong: nobody is forgotten for it.
+  std::vector<std::string> all = members_;
+  if (std::ranges::find(all, reply->master()) == all.end()) all.push_back(reply->master());
+  on_members_(all);
 }
 
 Task<void> Keeper::run() {
@@ -82,6 +100,7 @@ Task<void> Keeper::run() {
     if (!registered_) {
       const bool done = co_await register_once();
       if (!done) {
+        co_await look_for_master();
         co_await wait(next_backoff());
         continue;
       }
@@ -89,6 +108,7 @@ Task<void> Keeper::run() {
     const bool done = co_await heartbeat_once();
     if (done) backoff_ = Duration{};
     if (!registered_) continue;
+    if (!done) co_await look_for_master();
     co_await wait(done ? heartbeat_ : std::min(heartbeat_, next_backoff()));
   }
 }

@@ -61,6 +61,7 @@ class Keeper {
   Duration next_backoff();
   void complain(const char* what, const Error& error);
   void answered(const google::protobuf::RepeatedPtrField<std::string>& members);
+  Task<void> look_for_master();
 
   runtime::Runtime& runtime_;
   rpc::Caller& mds_;
@@ -72,6 +73,8 @@ class Keeper {
   bool stopping_ = false;
   Duration heartbeat_ = 1s;
   Duration backoff_ = {};
+  std::vector<std::string> members_;  // as the master told last
+  bool lost_master_ = false;          // whoever answered is none
   Instant answered_at_;
   Code last_complaint_ = Code::kInternal;
   std::uint64_t complaints_ = 0;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "chunkserver/testing/virtual_loop.h"
+#include "proto/admin.pb.h"
 
 namespace cairn::chunkserver::cluster {
 namespace {
@@ -74,6 +75,11 @@ class FakeMds final : public rpc::Caller {
   Task<Result<std::string>> call(std::string method, std::string request, Deadline) override {
     co_await sleep_for(runtime_, 1ms);
     if (!reachable) co_return fail(Code::kUnavailable, "nobody there");
+    if (method == "/cairn.pb.Admin/Hello") {
+      pb::HelloReply hello;
+      hello.set_master(told_master);
+      co_return hello.SerializeAsString();
+    }
     if (!master) co_return fail(Code::kNotMaster, "an election");
     if (method == "/cairn.pb.Cluster/RegisterCs") {
       ++registrations;
@@ -122,6 +128,7 @@ class FakeMds final : public rpc::Caller {
 
   bool reachable = true;
   bool master = true;
+  std::string told_master;  // by whoever is none
   std::vector<std::string> members;
   int lose_replies = 0;
   bool known = false;
@@ -313,6 +320,32 @@ TEST_F(KeeperTest, TellsWhatItLearnedOfTheMembers) {
   mds_.members.clear();  // of an older version: says nothing
   loop_.run_for(300ms);
   EXPECT_EQ(members_.size(), 1U);
+}
+
+// Away while the group was changed: nobody we know is the master, but they know who is.
+TEST_F(KeeperTest, TellsOfAMasterThatItHearsOfFromOthers) {
+  mds_.members = {"10.0.0.1:2510", "10.0.0.2:2510"};
+  keeper_->start();
+  loop_.run_for(50ms);
+  mds_.master = false;
+  loop_.run_for(1s);
+  EXPECT_EQ(members_, mds_.members) << "they know none";
+  mds_.told_master = "10.0.0.2:2510";
+  loop_.run_for(5s);
+  EXPECT_EQ(members_, mds_.members) << "nothing new";
+  mds_.told_master = "10.0.0.4:2510";
+  loop_.run_for(5s);
+  EXPECT_EQ(members_,
+            (std::vector<std::string>{"10.0.0.1:2510", "10.0.0.2:2510", "10.0.0.4:2510"}));
+}
+
+TEST_F(KeeperTest, LooksForAMasterBeforeItIsRegistered) {
+  mds_.master = false;
+  mds_.told_master = "10.0.0.4:2510";
+  keeper_->start();
+  loop_.run_for(5s);
+  EXPECT_FALSE(keeper_->registered());
+  EXPECT_EQ(members_, std::vector<std::string>{"10.0.0.4:2510"});
 }
 
 TEST_F(KeeperTest, TellsThatTheDiskFailed) {

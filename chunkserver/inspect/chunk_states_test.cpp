@@ -370,7 +370,7 @@ class ChunkStates : public ::testing::TestWithParam<std::pair<unsigned, unsigned
 TEST_P(ChunkStates, NothingThatWasAcknowledgedIsLostOrWrong) {
   const auto [data, parity] = GetParam();
   States states(data, parity, 4711 + data);
-  for (int i = 0; i < 400; ++i) states.add(draw(states));
+  for (int i = 0; i < 250; ++i) states.add(draw(states));
   states.play();
   for (std::size_t i = 0; i < states.chunks().size(); ++i) {
     check(states, i, 0);

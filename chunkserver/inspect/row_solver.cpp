@@ -100,8 +100,8 @@ bool RowSolver::is_proof(PieceMask kept, const Masks& masks) const {
   if ((kept & masks.sure & parity) != 0) return true;
   const PieceMask there = kept & ~masks.absent;
   const auto total = static_cast<unsigned>(scratch_.size());
-  // Else they are of before a write that was acknowledged. All parity of that time was missing then,
-  // and only data that it did not touch was not.
+  // Else they are of before a write that was acknowledged. Of these pieces all parity was missing
+  // then, and only data that it did not touch was not.
   const PieceMask without = missing_ | outdated_by(kept, masks);
   return count((there & parity) | without) > total - min_ ||
          total - count(there | without) + data <= min_;

@@ -11,8 +11,8 @@
 //   * more parity blocks than a write may have missed that was acknowledged; or
 //   * so many pieces that none is left for such a write.
 // (The last two by the default minimum of the code. A piece has no such write that is known to have
-// been dropped, or was last in the chunk before a parity piece of these.) Or, for kAbsent and with a
-// verdict of its own: no more pieces are lost than the code bears, and what was never written are
+// been dropped, or was last in the chunk before a parity piece of these.) Or, for kAbsent and with
+// a verdict of its own: no more pieces are lost than the code bears, and what was never written are
 // the last ones.
 #pragma once
 

@@ -96,7 +96,8 @@ class SimDisk::Device final : public BlockDevice {
   // Nothing else becomes durable by it, not even what ended before.
   Task<Status> write_through(DeviceWrite write) override {
     CO_TRY(const std::uint64_t id, co_await put(write.offset, std::move(write.parts)));
-    if (!alive() || fenced_) co_return fail(cut_off());
+    if (!alive() || fenced_ || !disk_->count_operation()) co_return fail(cut_off());
+    ++disk_->flushes_;
     co_await pause(disk_->options_.flush_latency);
     if (!alive() || fenced_) co_return fail(cut_off());
     const std::optional<std::uint64_t> seed = std::exchange(disk_->fail_flush_seed_, std::nullopt);

@@ -25,11 +25,11 @@ bool Power::count() {
   return end_at_.has_value() && operations_ >= *end_at_;
 }
 
-void Power::arm_disk(io::SimDisk* disk) const {
+void Power::arm_disk(io::SimDisk* disk, std::uint64_t operation) const {
   if (fate_ == Fate::kKilled) {
-    disk->kill_at(1);
+    disk->kill_at(operation);
   } else {
-    disk->crash_at(1, seed_for(fate_, seed_));
+    disk->crash_at(operation, seed_for(fate_, seed_));
   }
 }
 
@@ -69,10 +69,12 @@ Task<Status> PoweredDevice::flush() {
 }
 
 Task<Status> PoweredDevice::write_through(io::DeviceWrite write) {
+  // Two points: the write, and what makes it durable.
   const bool last = power_.count();
-  if (last) power_.arm_disk(&disk_);
+  const bool then = !last && power_.count();
+  if (last || then) power_.arm_disk(&disk_, last ? 1 : 2);
   Status written = co_await below_->write_through(std::move(write));
-  if (last) power_.finish();
+  if (last || then) power_.finish();
   co_return written;
 }
 

@@ -50,7 +50,7 @@ class Power {
 
   // An operation begins. True: it is the last one; finish(disk) when it was begun.
   bool count();
-  void arm_disk(io::SimDisk* disk) const;
+  void arm_disk(io::SimDisk* disk, std::uint64_t operation = 1) const;
   void finish();
 
  private:

@@ -58,8 +58,11 @@ Task<void> hanging_master(World* w) {
   EXPECT_EQ(code, Code::kConnectionLost);  // it may have happened
   EXPECT_LT(w->loop->now() - begin, 3s);
   // A new connection is made and says nothing either: surely not sent.
-  begin = w->loop->now();
-  code = co_await ask(w->loop, &caller, 10s);
+  // (Now and then the old one has a last call: that, too, is noticed in time.)
+  for (int i = 0; i < 3 && code == Code::kConnectionLost; ++i) {
+    begin = w->loop->now();
+    code = co_await ask(w->loop, &caller, 10s);
+  }
   EXPECT_EQ(code, Code::kUnavailable);
   EXPECT_LT(w->loop->now() - begin, 1500ms);
   relay.thaw();

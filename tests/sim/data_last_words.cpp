@@ -12,7 +12,8 @@ namespace cairn::sim {
 
 namespace {
 // Shorter than a chunk server may be silent: the client does not drop a piece before it dies.
-constexpr std::uint64_t kMoreMs = 600;
+constexpr std::uint64_t kMoreMs = 500;
+constexpr Duration kStuck = 900ms;
 constexpr Duration kPatience = 3s;
 constexpr Duration kDown = 3s;  // a chunk server, at most; longer than the client
 constexpr Duration kLook = 5ms;
@@ -25,6 +26,7 @@ struct DataNemesis::LastWords {
   bool alone = false;     // requests to all others are stuck, else only those to `cs`
   bool together = false;  // `cs` dies too
   Instant until;
+  std::size_t heard = 0;  // by `cs`, before
 
   bool stuck(unsigned other) const { return (other == cs) != alone; }
 };
@@ -40,6 +42,8 @@ void DataNemesis::strike_last_words(unsigned cs) {
   scene.alone = world_.prng().chance(500);
   scene.together = world_.prng().chance(600);
   scene.until = world_.now() + kPatience;
+  scene.heard =
+      cluster_.fabric().words(SimCluster::client_host(client), SimCluster::cs_host(cs)).sent;
   if (!cluster_.cs_runs(cs) || cluster_.cs_paused(cs)) return;
   if (scene.together && !begin_trouble(cs, kPatience + kDown)) return;
   for (unsigned i = 0; i < cluster_.options().chunk_servers; ++i) {
@@ -53,16 +57,22 @@ bool DataNemesis::words_are_stuck(const LastWords& scene) const {
   const std::string from = SimCluster::client_host(scene.client);
   for (unsigned i = 0; i < cluster_.options().chunk_servers; ++i) {
     if (!scene.stuck(i)) continue;
-    if (cluster_.fabric().under_way(from, SimCluster::cs_host(i)) > kBlockBytes) return true;
+    if (cluster_.fabric().words(from, SimCluster::cs_host(i)).under_way > kBlockBytes) return true;
   }
   return false;
 }
 
-void DataNemesis::await_words(const LastWords& scene) {
+void DataNemesis::await_words(LastWords scene) {
   const bool here = mounts_.life(scene.client) == scene.life;
-  if (here && words_are_stuck(scene)) {
+  const bool stuck = here && words_are_stuck(scene);
+  const std::string from = SimCluster::client_host(scene.client);
+  const SimFabric::Words other = cluster_.fabric().words(from, SimCluster::cs_host(scene.cs));
+  // The one that hears all shall have heard something.
+  const bool heard = !scene.alone || other.sent > scene.heard + kBlockBytes;
+  if (stuck && (heard || world_.now() >= scene.until)) {
     return later(draw(0, kMoreMs), [this, scene] { end_with_words(scene); });
   }
+  if (stuck) scene.until = std::min(scene.until, world_.now() + kStuck);
   if (here && world_.now() < scene.until) {
     return later(kLook, [this, scene] { await_words(scene); });
   }

@@ -85,7 +85,7 @@ class DataNemesis {
   // data_last_words.cpp
   struct LastWords;
   void strike_last_words(unsigned cs);
-  void await_words(const LastWords& scene);
+  void await_words(LastWords scene);
   void end_with_words(const LastWords& scene);
   void let_die(const LastWords& scene);
   bool words_are_stuck(const LastWords& scene) const;

@@ -20,6 +20,7 @@ struct SimFabric::Pipe {
   std::deque<std::byte> arrived;
   std::deque<std::vector<std::byte>> wire;
   std::size_t wire_bytes = 0;
+  std::size_t sent_bytes = 0;
   bool delivery_planned = false;
   bool ended = false;  // the writer's side is gone: reads end after what arrived
   bool reset = false;  // broken: reads and writes fail
@@ -79,6 +80,7 @@ class SimStream final : public net::Stream {
       if (closed_ || pipe.reset) co_return fail(Code::kConnectionLost, "simulated reset");
       pipe.wire.emplace_back(part.begin(), part.end());
       pipe.wire_bytes += part.size();
+      pipe.sent_bytes += part.size();
       fabric_.deliver(link, side_);
     }
     co_return Status();
@@ -165,17 +167,19 @@ Duration SimFabric::draw_delay() {
   return Duration(static_cast<std::int64_t>(world_.prng().between(low, high)));
 }
 
-std::size_t SimFabric::under_way(const std::string& from, const std::string& to) const {
-  std::size_t bytes = 0;
+SimFabric::Words SimFabric::words(const std::string& from, const std::string& to) const {
+  Words words;
   for (const std::weak_ptr<Link>& weak : links_) {
     const std::shared_ptr<Link> link = weak.lock();
     if (link == nullptr) continue;
     for (int side = 0; side < 2; ++side) {
       const bool this_way = link->hosts[side] == from && link->hosts[1 - side] == to;
-      if (this_way) bytes += link->pipes[side]->wire_bytes;
+      if (!this_way) continue;
+      words.under_way += link->pipes[side]->wire_bytes;
+      words.sent += link->pipes[side]->sent_bytes;
     }
   }
-  return bytes;
+  return words;
 }
 
 // The peer reads to the end, and finds it closed.

@@ -37,8 +37,13 @@ class SimFabric {
   // on sending what is on the wire to a peer, and it arrives so much later; nullopt: it is lost.
   using Late = std::function<std::optional<Duration>(const std::string& peer)>;
   void host_died(const std::string& host, const Late& late = nullptr);
-  // On the wire, now.
-  std::size_t under_way(const std::string& from, const std::string& to) const;
+  // Between two hosts, on the connections they have: bytes that are on the wire, and all that were
+  // sent.
+  struct Words {
+    std::size_t under_way = 0;
+    std::size_t sent = 0;
+  };
+  Words words(const std::string& from, const std::string& to) const;
   // Delay of one delivery: uniform in [low, high].
   void set_delay(Duration low, Duration high);
   Duration draw_delay();
