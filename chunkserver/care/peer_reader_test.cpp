@@ -53,7 +53,7 @@ class PeerReaderTest : public ::testing::Test {
     EXPECT_TRUE(loop_.run(All::run(this, count, failed)).has_value());
     return loop_.now() - begun;
   }
-  Status sleep(Duration duration) {
+  Status let_pass(Duration duration) {
     struct Sleeper {
       static Task<Status> run(runtime::Runtime* loop, Duration time) {
         co_await runtime::sleep_for(*loop, time);
@@ -96,7 +96,7 @@ TEST_F(PeerReaderTest, APeerThatWasSilentIsAskedAgainAfterAMoment) {
   const Result<PeerBlocks> at_once = read();
   ASSERT_FALSE(at_once.has_value());
   EXPECT_EQ(at_once.error().code(), Code::kUnavailable);
-  ASSERT_TRUE(sleep(kPeerAvoid).has_value());
+  ASSERT_TRUE(let_pass(kPeerAvoid).has_value());
   EXPECT_TRUE(read().has_value());
 }
 

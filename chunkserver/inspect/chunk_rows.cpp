@@ -84,6 +84,17 @@ void ChunkSalvage::read(Place& place) {
   if (place.state == State::kAbsent && place.index < data()) holes = Known::kAbsent;
   place.bytes = Buffer::zeroed(rows_.size() * kBlockBytes);
   place.known.assign(rows_.size(), holes);
+  read_blocks(place);
+  // What other blocks of the row proved.
+  for (std::size_t row = 0; row < rows_.size() && !place.spare; ++row) {
+    const auto proven = proven_.find(rows_[row]);
+    if (proven == proven_.end()) continue;
+    const bool is_proven = (proven->second >> place.index & 1U) != 0;
+    place.known[row] = is_proven ? Known::kSure : Known::kNot;
+  }
+}
+
+void ChunkSalvage::read_blocks(Place& place) {
   if (!place.usable()) return;
   const bool has_ops = !place.spare && !place.piece->row.fence.copy;
   for (std::size_t row = 0; row < rows_.size() && has_ops; ++row) {
@@ -108,6 +119,7 @@ void ChunkSalvage::read(Place& place) {
 void ChunkSalvage::read_and_solve() {
   for (Place& place : places_) read(place);
   lost_.assign(rows_.size(), 0);
+  kept_.assign(rows_.size(), 0);
   for (std::size_t begin = 0; begin < rows_.size();) {
     // Rows of which the same is known.
     std::size_t end = begin + 1;
@@ -171,6 +183,7 @@ bool ChunkSalvage::solve_plain(std::size_t begin, std::size_t end) {
   const std::optional<RowVerdict> verdict =
       solver_.solve_plain(known, blocks, (end - begin) * kBlockBytes, from_begin_);
   if (verdict == RowVerdict::kFits) report_.fitted_rows += end - begin;
+  if (verdict.has_value()) std::fill_n(&kept_[begin], end - begin, solver_.kept());
   return verdict.has_value();
 }
 
@@ -185,6 +198,7 @@ void ChunkSalvage::solve_row(std::size_t row) {
   if (places_.size() > total()) given = copy_of(blocks);
   RowVerdict verdict = solver_.solve(known, blocks, kBlockBytes, from_begin_, &lost_[row]);
   const bool whole = verdict == RowVerdict::kSure || verdict == RowVerdict::kFits;
+  if (whole) kept_[row] = solver_.kept();
   if (!whole && !given.empty() && solve_with_spares(row, known, given)) verdict = RowVerdict::kFits;
   if (verdict == RowVerdict::kFits) ++report_.fitted_rows;
   if (verdict == RowVerdict::kContradicts) ++report_.contradicting_rows;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -143,21 +144,65 @@ void ChunkSalvage::settle_ops() {
 void ChunkSalvage::try_op(UndecidedOp* op, bool guess) {
   const Trial with = try_rows(op->touched);
   if (with.loss == 0) return;
-  std::vector<std::vector<store::PendingOp>> before;
-  for (ChunkPiece& piece : pieces_) {
-    before.push_back(piece.row.pending);
-    if (piece.row.fence.copy) continue;
-    std::erase_if(piece.row.pending,
-                  [op](const store::PendingOp& pending) { return pending.op == op->op; });
-  }
-  op->counts = false;
+  const std::vector<ChunkPiece> before = pieces_;
+  const auto undo = [this, op] {
+    op->counts = false;
+    for (ChunkPiece& piece : pieces_) {
+      if (piece.row.fence.copy) continue;
+      std::erase_if(piece.row.pending,
+                    [op](const store::PendingOp& pending) { return pending.op == op->op; });
+    }
+  };
+  const auto redo = [this, op, &before] {
+    op->counts = true;
+    for (std::size_t i = 0; i < pieces_.size(); ++i) pieces_[i].row = before[i].row;
+  };
+  undo();
   const Trial without = try_rows(op->touched);
-  op->counts = with.loss < without.loss || (with.loss == without.loss && guess);
-  if (!op->counts) {
-    op->in_doubt = may_be_acknowledged(*op, without.unseen);
+  if (with.loss < without.loss || (with.loss == without.loss && guess)) {
+    redo();
     return;
   }
-  for (std::size_t i = 0; i < pieces_.size(); ++i) pieces_[i].row.pending = std::move(before[i]);
+  Rows proven = rows_after(*op, with, without);
+  if (!proven.empty()) {
+    redo();
+    const Rows known = std::exchange(proven_, proven);
+    const Trial again = try_rows(op->touched);
+    proven_ = known;
+    if (again.loss == 0) {
+      proven_.merge(proven);
+      return;
+    }
+    undo();
+  }
+  op->in_doubt = may_be_acknowledged(*op, without.unseen);
+}
+
+// It may have been acknowledged with pieces that are not here, and those that lack it may be old
+// ones of pieces that have another place now. But what was right before it, and has it or was in
+// the chunk and took no part in it, is right after it: as many as the code needs are enough then,
+// without one to spare.
+ChunkSalvage::Rows ChunkSalvage::rows_after(const UndecidedOp& op, const Trial& with,
+                                            const Trial& without) const {
+  PieceMask all = 0;
+  PieceMask able = op.with;
+  for (unsigned i = 0; i < total(); ++i) {
+    const bool zeros = places_[i].state == State::kAbsent && i < data();
+    const bool newest = places_[i].state == State::kNewest;
+    if (places_[i].usable() || zeros) all |= PieceMask{1} << i;
+    // An older one may have been dropped: then it may have changed on the others.
+    if (newest || zeros) able |= PieceMask{1} << i;
+  }
+  Rows proven;
+  for (const auto& [row, kept] : with.kept) {
+    // Nobody had anything there: zeros, all of it.
+    const auto before = without.kept.find(row);
+    const PieceMask right =
+        (before == without.kept.end() ? all : before->second) & able & ~op.without;
+    if (static_cast<unsigned>(std::popcount(right)) < data()) return {};
+    proven.emplace(row, right);
+  }
+  return proven;
 }
 
 // By pieces that are not here, or whose blocks cannot be read: with those that are its rows would
@@ -184,6 +229,7 @@ ChunkSalvage::Trial ChunkSalvage::try_rows(const std::vector<store::BlockRange>&
     if (!touches) continue;
     locate(segment, &ranges);
     read_and_solve();
+    for (std::size_t row = 0; row < rows_.size(); ++row) trial.kept[rows_[row]] = kept_[row];
     for (unsigned i = 0; i < total(); ++i) trial.unseen |= unseen_rows(i) ? PieceMask{1} << i : 0;
   }
   trial.loss = report_.lost_blocks + report_.contradicting_rows;

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -96,13 +97,18 @@ class ChunkSalvage {
   void settle_ops();
   // `guess`: what it does when the blocks tell nothing.
   void try_op(UndecidedOp* op, bool guess);
+  using Rows = std::map<std::uint64_t, erasure::PieceMask>;  // by block
   struct Trial {
     std::uint64_t loss = 0;         // blocks that are lost, rows that contradict
     erasure::PieceMask unseen = 0;  // pieces whose blocks nobody here has
+    // Of these rows the pieces that prove each other; 0: it is not whole.
+    Rows kept;
   };
   // These rows as things stand. The report stays as it is.
   Trial try_rows(const std::vector<store::BlockRange>& ranges);
   bool unseen_rows(unsigned index) const;
+  // Its rows, by the pieces that are right after it; empty: there are not enough.
+  Rows rows_after(const UndecidedOp& op, const Trial& with, const Trial& without) const;
   bool may_be_acknowledged(const UndecidedOp& op, erasure::PieceMask unseen) const;
   bool is_stale(unsigned index, std::uint64_t block) const;
   void give_up(Place& place, const Error& error);
@@ -111,6 +117,7 @@ class ChunkSalvage {
   void locate(std::uint32_t segment, const std::vector<store::BlockRange>* only = nullptr);
   std::size_t row_of(std::uint64_t block) const;
   void read(Place& place);
+  void read_blocks(Place& place);
   void read_and_solve();
   // Rows of ops that may have been acknowledged, and cannot be had.
   void doubt_rows();
@@ -133,11 +140,14 @@ class ChunkSalvage {
   // What the solver knows of the pieces.
   erasure::PieceMask missing_ = 0;
   std::vector<std::uint64_t> versions_;
+  // Of rows of ops that were taken so: the only pieces to look at.
+  Rows proven_;
   std::vector<std::uint32_t> segments_;
   // Of the segment under work: blocks that any piece has, and the data pieces whose block is lost.
   std::vector<std::uint64_t> rows_;
   std::vector<erasure::PieceMask> lost_;
-  bool from_begin_ = false;  // nothing is stored behind the first stripe
+  std::vector<erasure::PieceMask> kept_;  // prove each other
+  bool from_begin_ = false;               // nothing is stored behind the first stripe
   ChunkReport report_;
 };
 

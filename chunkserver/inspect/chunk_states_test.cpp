@@ -34,6 +34,8 @@ struct Scenario {
   PieceMask reached = 0;            // of its pieces those that have it
   bool deltas = false;              // it brings deltas to the parity
   PieceMask sealed = 0;
+  // The dropped piece was repaired at another place before op 3; the old one is still there.
+  bool moved = false;
   Copy copy = Copy::kNone;
 };
 
@@ -67,7 +69,8 @@ class States {
   PieceMask all_data() const { return bit(data_) - 1; }
   PieceMask all_parity() const { return all() & ~all_data(); }
   PieceMask parties_of_op3(const Scenario& it) const {
-    return it.changed.has_value() ? (bit(*it.changed) | all_parity()) & ~it.dropped : 0;
+    const PieceMask all = it.changed.has_value() ? bit(*it.changed) | all_parity() : 0;
+    return it.moved ? all : all & ~it.dropped;
   }
   const std::vector<Chunk>& chunks() const { return chunks_; }
   Prng& prng() { return prng_; }
@@ -86,7 +89,7 @@ class States {
   }
   // Everything happens, in phases; then the servers die.
   void play() {
-    for (int phase = 0; phase < 10; ++phase) {
+    for (int phase = 0; phase < 11; ++phase) {
       std::vector<std::vector<Call>> calls(total());
       for (std::size_t i = 0; i < chunks_.size(); ++i) plan(i, phase, &calls);
       for (unsigned i = 0; i < total(); ++i) {
@@ -204,10 +207,9 @@ class States {
     const Chunk& chunk = chunks_[number];
     const Scenario& it = chunk.scenario;
     const PieceMask exist = it.written | all_parity();
-    if (phase >= 7) {
-      plan_copy(number, phase, calls);
-      return;
-    }
+    if (phase == 4 || phase == 5) return plan_move(number, phase, calls);
+    if (phase >= 8) return plan_copy(number, phase, calls);
+    const std::uint64_t now = it.moved ? 4 : 2;
     for (unsigned i = 0; i < total(); ++i) {
       if (!has(exist, i)) continue;
       const PieceMask op2 = it.touched | all_parity();
@@ -227,32 +229,50 @@ class States {
         one.request.settled_below = OpSeq(2);
         one.request.participants = it.late_drop ? op2 : op2 & ~it.dropped;
         bring(&one, i, chunk.acked);
-      } else if (phase == 4) {
+      } else if (phase == 6) {
         wanted = has(parties_of_op3(it) & it.reached, i);
-        one.request.op.seq = OpSeq(3);
-        one.request.settled_below = OpSeq(3);
+        one.request.version = ChunkVersion(now);
+        one.request.op.seq = OpSeq(20);
+        one.request.settled_below = OpSeq(20);
         one.request.participants = parties_of_op3(it);
         bring(&one, i, chunk.after, it.deltas && i >= data_ ? &chunk.acked : nullptr);
-      } else if (phase == 5) {
-        wanted = has(it.sealed & ~it.dropped, i);
+      } else if (phase == 7) {
+        wanted = has(it.moved ? it.sealed : it.sealed & ~it.dropped, i);
         one.kind = Call::Kind::kSeal;
-        one.request.version = ChunkVersion(3);
+        one.request.version = ChunkVersion(now + 1);
       }
-      if (wanted) (*calls)[i].push_back(std::move(one));
+      const bool away = it.moved && phase >= 6 && has(it.dropped, i);
+      if (wanted) (*calls)[away ? (i + 1) % total() : i].push_back(std::move(one));
     }
   }
-  // What was acknowledged comes piece that was dropped, at its place or at another.
+  // It becomes current there, and is confirmed.
+  void plan_move(std::size_t number, int phase, std::vector<std::vector<Call>>* calls) const {
+    const Chunk& chunk = chunks_[number];
+    if (!chunk.scenario.moved) return;
+    const auto target = static_cast<unsigned>(std::countr_zero(chunk.scenario.dropped));
+    Call one = call(number, target, 4, 10);
+    if (phase == 4) {
+      one.request.copy = true;
+      one.request.settled_below = OpSeq(10);
+      bring(&one, target, chunk.acked);
+    } else {
+      one.kind = Call::Kind::kSettle;
+      one.request.op.seq = OpSeq(11);
+    }
+    (*calls)[(target + 1) % total()].push_back(std::move(one));
+  }
+  // What was acknowledged comes to the piece that was dropped, at its place or at another.
   void plan_copy(std::size_t number, int phase, std::vector<std::vector<Call>>* calls) const {
     const Chunk& chunk = chunks_[number];
     const Copy copy = chunk.scenario.copy;
     if (copy == Copy::kNone || chunk.scenario.dropped == 0) return;
     const auto target = static_cast<unsigned>(std::countr_zero(chunk.scenario.dropped));
-    Call one = call(number, target, 5, phase == 7 ? 10 : 11);
+    Call one = call(number, target, 5, phase == 8 ? 10 : 11);
     one.request.copy = true;
     one.request.settled_below = OpSeq(10);
-    if (phase == 7) {
+    if (phase == 8) {
       one.request.zeroes = {{0, kRows}};
-    } else if (phase == 9) {
+    } else if (phase == 10) {
       if (copy != Copy::kWhole) return;
       one.kind = Call::Kind::kSettle;
       one.request.op.seq = OpSeq(12);
@@ -303,10 +323,10 @@ class States {
 
 std::string describe(const Scenario& it) {
   return fmt::format(
-      "written {:b} dropped {:b}{} touched {:b} told {:b} changed {} reached {:b}{} sealed {:b} "
+      "written {:b} dropped {:b}{}{} touched {:b} told {:b} changed {} reached {:b}{} sealed {:b} "
       "copy {}",
-      it.written, it.dropped, it.late_drop ? " late" : "", it.touched, it.told,
-      it.changed.has_value() ? static_cast<int>(*it.changed) : -1, it.reached,
+      it.written, it.dropped, it.late_drop ? " late" : "", it.moved ? " moved" : "", it.touched,
+      it.told, it.changed.has_value() ? static_cast<int>(*it.changed) : -1, it.reached,
       it.deltas ? " deltas" : "", it.sealed, static_cast<int>(it.copy));
 }
 
@@ -359,7 +379,8 @@ Scenario draw(States& states) {
   }
   // Recovery begins when the writer is gone; a repair when all is settled.
   if (prng.chance(300)) it.sealed = draw_mask(prng) & states.all();
-  if (it.sealed == 0 && !it.changed.has_value() && prng.chance(700)) {
+  it.moved = it.dropped != 0 && prng.chance(400);
+  if (it.sealed == 0 && !it.moved && !it.changed.has_value() && prng.chance(700)) {
     it.copy = static_cast<Copy>(prng.between(1, 4));
   }
   return it;
@@ -376,7 +397,12 @@ TEST_P(ChunkStates, NothingThatWasAcknowledgedIsLostOrWrong) {
     check(states, i, 0);
     if (::testing::Test::HasFailure()) FAIL() << "chunk " << i;
     // Repositories are lost: nothing wrong is shown for it.
-    check(states, i, draw_mask(states.prng()) & draw_mask(states.prng()) & states.all());
+    // (Where a piece has moved it may be that nothing new is left but its old place.)
+    PieceMask away = bit(static_cast<unsigned>(states.prng().below(states.total())));
+    if (!states.chunks()[i].scenario.moved) {
+      away = draw_mask(states.prng()) & draw_mask(states.prng()) & states.all();
+    }
+    check(states, i, away);
     if (::testing::Test::HasFailure()) FAIL() << "chunk " << i << " with fewer repositories";
   }
 }

@@ -16,6 +16,14 @@ bool is_gone(const store::PieceRow& row, store::OpId op) {
   return op.epoch < row.fence.settled.epoch;
 }
 
+bool overlap(const std::vector<store::BlockRange>& a, const std::vector<store::BlockRange>& b) {
+  return std::any_of(a.begin(), a.end(), [&b](const store::BlockRange& one) {
+    return std::any_of(b.begin(), b.end(), [&one](const store::BlockRange& other) {
+      return one.first < other.end() && other.first < one.end();
+    });
+  });
+}
+
 bool is_kept(const store::PieceRow& row, store::OpId op) {
   return (store::is_settled(row.fence, op) && !is_gone(row, op)) ||
          std::any_of(row.forwarded.begin(), row.forwarded.end(),
@@ -79,6 +87,13 @@ std::vector<UndecidedOp> decide_ops(const std::vector<PieceOps>& pieces, unsigne
         op.touched.begin(), op.touched.end(),
         [](const store::BlockRange& a, const store::BlockRange& b) { return a.first < b.first; });
     decided.push_back(std::move(op));
+  }
+  for (auto op = decided.begin(); op != decided.end(); ++op) {
+    if (op->sure) continue;
+    op->sure = std::any_of(op + 1, decided.end(), [op](const UndecidedOp& later) {
+      return later.op.epoch == op->op.epoch && overlap(op->touched, later.touched);
+    });
+    op->counts |= op->sure;
   }
   return decided;
 }

@@ -1,8 +1,9 @@
 // Which of the ops that are not settled everywhere count, when only some pieces of a chunk are left
 // and nobody can ask the MDS. Pure.
 //
-// An op that a piece settled, decided or rolled forward counts. So does one that all its pieces
-// have that are left. One that some lack was either never acknowledged, or the pieces that lack it
+// An op that a piece settled, decided or rolled forward counts. So does one below which another
+// lies: the writer sends that one when the first is decided. So does one that all its pieces have
+// that are left. One that some lack was either never acknowledged, or the pieces that lack it
 // were dropped from the chunk before it was: then it must count. It does, wherever its rows can be
 // made whole without those that lack it: to take an op that nobody acknowledged is never wrong.
 // Else it does not count: the pieces as they were before it fit together. Whether rows can be made

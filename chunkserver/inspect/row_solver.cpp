@@ -142,6 +142,7 @@ bool RowSolver::take_older(const Masks& masks, const std::vector<std::byte*>& bl
       if (found == 0) found = kept;
     }
     if (found == 0) continue;
+    kept_ = found;
     return fit(found, data & ~found, blocks, length);
   }
   return false;
@@ -211,6 +212,7 @@ RowVerdict RowSolver::take_for_unwritten(const std::vector<Known>& known, PieceM
     if (stale != 0) {
       const PieceMask rest = (sure & ~stale) | absent;
       CHECK(fit(rest, data & ~rest, blocks, length));
+      kept_ = rest;
       return RowVerdict::kFits;
     }
   }
@@ -218,6 +220,7 @@ RowVerdict RowSolver::take_for_unwritten(const std::vector<Known>& known, PieceM
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     if ((want & bit(i)) != 0) std::memcpy(blocks[i], scratch_[i].data(), length);
   }
+  kept_ = sure | unwritten;
   // One alone could be two lost blocks that are equal: their sum is zero, too.
   const bool proven = agreeing >= 2 || (agreeing == 1 && last_ones);
   return proven ? RowVerdict::kFits : RowVerdict::kAssumed;
@@ -226,11 +229,13 @@ RowVerdict RowSolver::take_for_unwritten(const std::vector<Known>& known, PieceM
 RowVerdict RowSolver::take_sure(PieceMask sure, const std::vector<std::byte*>& blocks,
                                 std::size_t length) {
   const PieceMask data = bit(codec_->data()) - 1;
+  kept_ = sure;
   if (fit(sure, data & ~sure, blocks, length)) return RowVerdict::kSure;
   const PieceMask stale = find_stale(sure, 0, blocks, length);
   if (stale == 0) return RowVerdict::kContradicts;
   const PieceMask rest = sure & ~stale;
   CHECK(fit(rest, data & ~rest, blocks, length));
+  kept_ = rest;
   return RowVerdict::kFits;
 }
 
@@ -241,11 +246,13 @@ std::optional<RowVerdict> RowSolver::solve_plain(const std::vector<Known>& known
   const PieceMask data = bit(codec_->data()) - 1;
   if (count(masks.sure) >= codec_->data()) {
     if (!fit(masks.sure, data & ~masks.sure, blocks, length)) return std::nullopt;
+    kept_ = masks.sure;
     return RowVerdict::kSure;
   }
   const PieceMask all = masks.sure | masks.older | masks.absent;
   if (masks.older == 0 || !is_proof(all, masks)) return std::nullopt;
   if (!fit(all, data & ~all, blocks, length)) return std::nullopt;
+  kept_ = all;
   return RowVerdict::kFits;
 }
 

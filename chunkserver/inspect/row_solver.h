@@ -54,6 +54,8 @@ class RowSolver {
   RowVerdict solve(const std::vector<Known>& known, const std::vector<std::byte*>& blocks,
                    std::size_t length, bool from_begin, erasure::PieceMask* lost);
 
+  // After a row that is whole: the pieces, with absent ones that are zeros, that prove each other.
+  erasure::PieceMask kept() const { return kept_; }
   // Pieces that an acknowledged write has, or that it did not touch, by the default of the code.
   unsigned min() const { return min_; }
 
@@ -99,6 +101,7 @@ class RowSolver {
   std::shared_ptr<const erasure::Codec> codec_;
   unsigned min_;
   erasure::PieceMask missing_ = 0;
+  erasure::PieceMask kept_ = 0;
   std::vector<std::uint64_t> versions_;
   std::vector<std::vector<std::byte>> scratch_;
 };

@@ -23,7 +23,9 @@ OUTAGE_SECONDS = 3.0  # at most; the length of an outage is part of the load
 
 def pieces(encoding: str) -> tuple[int, int]:
     """How many chunk servers a chunk needs, and how many may be away while writes go on."""
-    data, _, parity = encoding.partition("+")
+    if "+" not in encoding:
+        return int(encoding), max((int(encoding) - 1) // 2, 1)
+    data, parity = encoding.split("+")
     return int(data) + int(parity), max(int(parity) - 1, 1)
 
 
@@ -109,7 +111,7 @@ def strike(cluster: Cluster, draw: random.Random, servers: int, away: int) -> in
 
 
 def settled(cluster: Cluster) -> bool:
-    chunks = cluster.stat()["chunks"]
+    chunks = cluster.stat()["cluster"]["chunks"]
     return all(chunks[state] == 0 for state in UNSETTLED)
 
 
@@ -155,7 +157,7 @@ def body(results: Results, keep: bool, encoding: str, seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    options = arguments(__doc__, encoding=("4+2", "M+N; 1+2: three copies"),
+    options = arguments(__doc__, encoding=("4+2", "M+N, or a number of copies"),
                         seconds=(20, "of fio"))
     outcome = Results()
     main(outcome, lambda: body(outcome, options.keep, options.encoding, options.seconds))

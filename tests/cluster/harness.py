@@ -227,6 +227,7 @@ class Mds:
 class Cluster(Servers):
     """A group of MDS, chunk servers and mounts. Indexes of MDS and mounts are from 0.
 
+    `encoding`: M+N, or a number of copies.
     `networks`: each MDS in a network namespace of its own; cut(), isolate() and heal() need that.
     """
 
@@ -235,8 +236,9 @@ class Cluster(Servers):
         if networks and (os.geteuid() != 0 or shutil.which("nsenter") is None):
             raise Skip("network namespaces need root and nsenter")
         more = ("--mds-networks",) if networks else ()
+        kind = "--encoding" if "+" in encoding else "--replicas"
         super().__init__("--mds", str(mds), "--cs", str(cs), "--clients", str(clients),
-                         "--encoding", encoding, "--cs-size", "4G", *more, *options, keep=keep)
+                         kind, encoding, "--cs-size", "4G", *more, *options, keep=keep)
         self.lib = demo_cluster.Cluster(self.dir)
         self.mds: list[Mds] = []
 

@@ -33,8 +33,9 @@ class SimFabric {
   void cut_one_way(const std::string& from, const std::string& to);
   void heal(const std::string& a, const std::string& b);
   void heal_all();
-  // The process on `host` died: its listeners vanish, its peers see a reset. `late`: its kernel goes
-  // on sending what is on the wire to a peer, and it arrives so much later; nullopt: it is lost.
+  // The process on `host` died: its listeners vanish, its peers see a reset. `late`: its kernel
+  // goes on sending what is on the wire to a peer, and it arrives so much later; nullopt: it is
+  // lost.
   using Late = std::function<std::optional<Duration>(const std::string& peer)>;
   void host_died(const std::string& host, const Late& late = nullptr);
   // Between two hosts, on the connections they have: bytes that are on the wire, and all that were
