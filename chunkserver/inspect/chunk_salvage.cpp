@@ -186,12 +186,17 @@ ChunkSalvage::Rows ChunkSalvage::rows_after(const UndecidedOp& op, const Trial& 
                                             const Trial& without) const {
   PieceMask all = 0;
   PieceMask able = op.with;
+  // At least that old the op is.
+  std::uint64_t since = report_.version.raw();
+  for (unsigned i = 0; i < total(); ++i) {
+    if ((op.with >> i & 1U) != 0 && versions_[i] != 0) since = std::min(since, versions_[i]);
+  }
   for (unsigned i = 0; i < total(); ++i) {
     const bool zeros = places_[i].state == State::kAbsent && i < data();
-    const bool newest = places_[i].state == State::kNewest;
+    const bool then = places_[i].state == State::kNewest || versions_[i] >= since;
     if (places_[i].usable() || zeros) all |= PieceMask{1} << i;
-    // An older one may have been dropped: then it may have changed on the others.
-    if (newest || zeros) able |= PieceMask{1} << i;
+    // One that was dropped before the op may have changed on the others.
+    if (then || zeros) able |= PieceMask{1} << i;
   }
   Rows proven;
   for (const auto& [row, kept] : with.kept) {

@@ -76,8 +76,10 @@ RowSolver::Masks RowSolver::masks_of(const std::vector<Known>& known, bool from_
 }
 
 // What is settled at a piece was decided in its version or before. A parity piece that was in the
-// chunk then, or later, has it.
-PieceMask RowSolver::outdated_by(PieceMask kept, const Masks& masks) const {
+// chunk then, or later, has it: what is left out is old. But what was in the chunk later than all
+// parity that is kept may have more: it is the others that are old, among them maybe pieces that
+// have another place by now. nullopt: so it is.
+std::optional<PieceMask> RowSolver::outdated_by(PieceMask kept, const Masks& masks) const {
   std::uint64_t newest = 0;
   for (std::size_t i = codec_->data(); i < versions_.size(); ++i) {
     if ((kept & bit(i)) != 0) newest = std::max(newest, versions_[i]);
@@ -85,7 +87,9 @@ PieceMask RowSolver::outdated_by(PieceMask kept, const Masks& masks) const {
   PieceMask outdated = 0;
   for (std::size_t i = 0; i < versions_.size(); ++i) {
     const bool left_out = (masks.older & ~kept & bit(i)) != 0;
-    if (left_out && versions_[i] != 0 && versions_[i] <= newest) outdated |= bit(i);
+    if (!left_out || versions_[i] == 0) continue;
+    if (versions_[i] > newest) return std::nullopt;
+    outdated |= bit(i);
   }
   return outdated;
 }
@@ -102,7 +106,9 @@ bool RowSolver::is_proof(PieceMask kept, const Masks& masks) const {
   const auto total = static_cast<unsigned>(scratch_.size());
   // Else they are of before a write that was acknowledged. Of these pieces all parity was missing
   // then, and only data that it did not touch was not.
-  const PieceMask without = missing_ | outdated_by(kept, masks);
+  const std::optional<PieceMask> outdated = outdated_by(kept, masks);
+  if (!outdated.has_value()) return false;
+  const PieceMask without = missing_ | *outdated;
   return count((there & parity) | without) > total - min_ ||
          total - count(there | without) + data <= min_;
 }

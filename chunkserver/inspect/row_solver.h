@@ -73,8 +73,8 @@ class RowSolver {
     bool absent_are_last = false;  // of the data pieces, and that may be
   };
   Masks masks_of(const std::vector<Known>& known, bool from_begin) const;
-  // Pieces that do not fit to the others, and lack what these have.
-  erasure::PieceMask outdated_by(erasure::PieceMask kept, const Masks& masks) const;
+  // Pieces that do not fit to the others, and lack what these have; nullopt: rather the others do.
+  std::optional<erasure::PieceMask> outdated_by(erasure::PieceMask kept, const Masks& masks) const;
   // May these be taken together, if they fit?
   bool is_proof(erasure::PieceMask kept, const Masks& masks) const;
   // With the fewest older and absent ones left out. False: they do not fit, or in several ways.
