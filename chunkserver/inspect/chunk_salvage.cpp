@@ -184,6 +184,7 @@ void ChunkSalvage::try_op(UndecidedOp* op, bool guess) {
 // without one to spare.
 ChunkSalvage::Rows ChunkSalvage::rows_after(const UndecidedOp& op, const Trial& with,
                                             const Trial& without) const {
+  const PieceMask all_data = (PieceMask{1} << data()) - 1;
   PieceMask all = 0;
   PieceMask able = op.with;
   // At least that old the op is.
@@ -195,17 +196,21 @@ ChunkSalvage::Rows ChunkSalvage::rows_after(const UndecidedOp& op, const Trial& 
     const bool zeros = places_[i].state == State::kAbsent && i < data();
     const bool then = places_[i].state == State::kNewest || versions_[i] >= since;
     if (places_[i].usable() || zeros) all |= PieceMask{1} << i;
-    // One that was dropped before the op may have changed on the others.
+    // One that was dropped before the op may have changed on the others: nothing is computed by it.
     if (then || zeros) able |= PieceMask{1} << i;
   }
   Rows proven;
   for (const auto& [row, kept] : with.kept) {
     // Nobody had anything there: zeros, all of it.
     const auto before = without.kept.find(row);
-    const PieceMask right =
-        (before == without.kept.end() ? all : before->second) & able & ~op.without;
-    if (static_cast<unsigned>(std::popcount(right)) < data()) return {};
-    proven.emplace(row, right);
+    const PieceMask right = (before == without.kept.end() ? all : before->second) & ~op.without;
+    if ((right & all_data) == all_data) {
+      proven.emplace(row, all_data);  // nothing is computed
+    } else if (static_cast<unsigned>(std::popcount(right & able)) >= data()) {
+      proven.emplace(row, right & able);
+    } else {
+      return {};
+    }
   }
   return proven;
 }
